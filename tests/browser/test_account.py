@@ -71,7 +71,7 @@ def test_all_data_of_a_user_come_in_one_file(
         assert archive.testzip() is None
         lists = {
             name: json.loads(archive.read(f"{name}.json"))
-            for name in ("posts", "comments", "reports", "blocks")
+            for name in ("posts", "comments", "reports", "blocks", "decisions")
         }
         assert archive.read(f"originals/{own['id']}.jpg") == original
         assert archive.read(f"originals/{hidden['id']}.png")
@@ -79,6 +79,8 @@ def test_all_data_of_a_user_come_in_one_file(
     assert [comment["content"] for comment in lists["comments"]] == ["Mine"]
     assert [report["text"] for report in lists["reports"]] == ["Just so"]
     assert [block["user"] for block in lists["blocks"]] == ["carol"]
+    (told,) = lists["decisions"]
+    assert (told["action"], told["post_id"], told["appeal"]) == ("hide", hidden["id"], None)
     expect(gallery.dialog("Account")).to_contain_text("The file is ready")
 
 
@@ -148,7 +150,7 @@ def test_a_banned_user_reads_why_and_until_when(
     gallery.button("Appeal", within=decisions).click()
     gallery.dialog("Appeal").get_by_role("textbox").fill("Only twice")
     gallery.button("Send appeal").click()
-    expect(decisions).to_contain_text("An admin has not decided yet.")
+    expect(decisions).to_contain_text("waits for a decision.")
     (entry,) = api.get("/moderation/queue", "admin").json()["entries"]
     assert (entry["user"], entry["appeal"]["text"]) == ("alice", "Only twice")
 

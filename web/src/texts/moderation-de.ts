@@ -8,7 +8,7 @@ export const de: ModerationTexts = {
   sendReport: "Meldung senden",
   block: (user: string) => `${user} blockieren`,
   blockHint: (user: string) => `Sie sehen dann keine Bilder und Kommentare von ${user}, und Sie beide können die Bilder der anderen Person nicht kommentieren.`,
-  isBlocked: (user: string) => `${user} ist blockiert.`,
+  isBlocked: (user: string) => `${user} ist blockiert. Unter „Konto“ können Sie das aufheben.`,
 
   loadFailed: "Diese Liste konnte nicht geladen werden. Versuchen Sie es erneut, wenn Sie online sind.",
   blockedUsers: "Blockierte Personen",
@@ -66,7 +66,8 @@ export const de: ModerationTexts = {
   userEntry: (user: string) => `Konto ${user}`,
   matchOf: { line: (line: number) => `Gleicht Zeile ${line} der Liste der Betreiber.`, decision: (id: string) => `Gleicht dem Bild der Entscheidung ${id}.` },
   postGone: "Das Bild ist nicht mehr da.",
-  contentGone: "Diesen Inhalt gibt es nicht mehr.",
+  commentGone: "Der Kommentar ist nicht mehr da.",
+  decidedBy: (action: string, by: string) => `${action} von ${by}`,
   actions: {
     hide: "Verbergen",
     restore: "Wieder zeigen",
@@ -84,6 +85,8 @@ export const de: ModerationTexts = {
     dismiss: "Abgelehnt",
     ban: "Gesperrt",
     unban: "Entsperrt",
+    reject: "Abgelehnt",
+    edit: "Geändert",
   },
   undo: "Rückgängig",
   undone: "Rückgängig gemacht",

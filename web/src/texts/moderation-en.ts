@@ -7,7 +7,7 @@ export const en = {
   sendReport: "Send report",
   block: (user: string) => `Block ${user}`,
   blockHint: (user: string) => `You then see no images and comments by ${user}, and neither of you can comment on the other's images.`,
-  isBlocked: (user: string) => `${user} is blocked.`,
+  isBlocked: (user: string) => `${user} is blocked. You can undo this in Account.`,
 
   loadFailed: "This list could not be loaded. Try again when you are online.",
   blockedUsers: "Blocked users",
@@ -65,7 +65,8 @@ export const en = {
   userEntry: (user: string) => `Account ${user}`,
   matchOf: { line: (line: number) => `Matches line ${line} of the operator's list.`, decision: (id: string) => `Matches the image of decision ${id}.` },
   postGone: "The image is no longer there.",
-  contentGone: "This content is gone already.",
+  commentGone: "The comment is no longer there.",
+  decidedBy: (action: string, by: string) => `${action} by ${by}`,
   actions: {
     hide: "Hide",
     restore: "Restore",
@@ -83,6 +84,8 @@ export const en = {
     dismiss: "Dismissed",
     ban: "Banned",
     unban: "Ban ended",
+    reject: "Rejected",
+    edit: "Edited",
   },
   undo: "Undo",
   undone: "Undone",

@@ -4,6 +4,7 @@ import * as account from "../account";
 import { type Identity, reachable } from "../api";
 import * as blocks from "../blocks";
 import { type OwnDecision, readOwnDecisions } from "../decisions";
+import { reloadWithheld } from "../feed";
 import * as me from "../me";
 import { moderationTexts } from "../moderation-texts";
 import * as outbox from "../outbox";
@@ -20,6 +21,8 @@ import { AppealState, DecisionReason } from "./withheld";
 
 export default function Account({ close }: { close: () => void }) {
   const current = me.session.value;
+  // So that the page behind agrees with the decisions here.
+  useEffect(() => void reloadWithheld(), []);
   if (current === null) return null;
   return (
     <Dialog name={texts.account} close={close} class="account">

@@ -31,7 +31,7 @@ function doneText(work: Work, isInReview: boolean): string | null {
     case "delete comment":
       return texts.doneDeletion;
     case "report":
-      return texts.doneReport;
+      return work.comment === null ? texts.doneReport : texts.doneCommentReport;
     case "block":
       return texts.doneBlock(work.user);
     case "unblock":
