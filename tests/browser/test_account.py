@@ -104,6 +104,7 @@ def test_a_deleted_account_leaves_nothing_on_the_device(
     for page in (gallery, second):
         expect(page.button("Sign in")).to_be_visible()
         expect(page.dialog()).to_have_count(0)
+    expect(gallery.status).to_contain_text("Your account is being deleted.")
     expect(gallery.article("Stays")).to_be_visible()
     expect(gallery.article("To be gone")).to_have_count(0)
     assert gallery.page.evaluate(_STORED) == [0, 0, 0]
@@ -153,6 +154,12 @@ def test_a_banned_user_reads_why_and_until_when(
     expect(decisions).to_contain_text("waits for a decision.")
     (entry,) = api.get("/moderation/queue", "admin").json()["entries"]
     assert (entry["user"], entry["appeal"]["text"]) == ("alice", "Only twice")
+    unban = {"user": "alice", "action": "unban"}
+    assert api.send("POST", "/moderation/decisions", "admin", json=unban).status_code == 201
+    gallery.close_dialog()
+    gallery.choose_in_menu("Account")
+    expect(decisions).to_contain_text("Your appeal was granted.")
+    expect(decisions).not_to_contain_text("waits for a decision.")
 
 
 @pytest.mark.parametrize(

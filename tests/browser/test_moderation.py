@@ -300,6 +300,7 @@ def test_a_creator_sees_a_decision_in_an_open_page(
         body = {"post_id": post["id"], "action": action, "reason": "spam"}
         assert api.send("POST", "/moderation/decisions", "root", json=body).status_code == 201
         gallery.choose_in_menu("Account")
+        expect(gallery.dialog("Account")).to_be_visible()
         gallery.close_dialog()
         expect(shown).to_be_visible()
         expect(article if shown is region else region).to_have_count(0)

@@ -47,6 +47,8 @@ export const de: ModerationTexts = {
   showPost: "Bild zeigen",
   appealText: "Warum ist diese Entscheidung falsch?",
   sendAppeal: "Beschwerde senden",
+  appealGranted: "Ihrer Beschwerde wurde stattgegeben.",
+  appealClosed: "Eine neuere Entscheidung hat Ihre Beschwerde erledigt.",
   data: "Ihre Daten",
   downloadData: "Meine Daten herunterladen",
   downloadHint: "Eine .zip-Datei mit Ihren Texten, Listen und Originalbildern.",
@@ -57,6 +59,7 @@ export const de: ModerationTexts = {
   deleteAccount: "Konto löschen",
   deleteHint: "Das löscht Ihre Bilder, Kommentare, Meldungen und blockierten Personen für immer. Niemand sieht sie ab diesem Moment. Es lässt sich nicht rückgängig machen.",
   typeName: (user: string) => `Zur Bestätigung ${user} eingeben`,
+  accountDeleted: "Ihr Konto wird gelöscht. Niemand sieht seine Inhalte mehr.",
   deleteOffline: "Zum Löschen eines Kontos brauchen Sie eine Verbindung. Versuchen Sie es erneut, wenn Sie online sind.",
 
   queueEmpty: "Die Liste ist leer. Nichts wartet auf eine Entscheidung.",

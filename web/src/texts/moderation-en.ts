@@ -46,6 +46,8 @@ export const en = {
   showPost: "Show the image",
   appealText: "Why is this decision wrong?",
   sendAppeal: "Send appeal",
+  appealGranted: "Your appeal was granted.",
+  appealClosed: "A newer decision has closed your appeal.",
   data: "Your data",
   downloadData: "Download my data",
   downloadHint: "One .zip file with your texts, lists and original images.",
@@ -56,6 +58,7 @@ export const en = {
   deleteAccount: "Delete account",
   deleteHint: "This deletes your images, comments, reports and blocks for good. Nobody sees them from this moment on. It cannot be undone.",
   typeName: (user: string) => `Type ${user} to confirm`,
+  accountDeleted: "Your account is being deleted. Nobody sees its content any more.",
   deleteOffline: "Deleting an account needs a connection. Try again when you are online.",
 
   queueEmpty: "The queue is empty. Nothing waits for a decision.",

@@ -14,7 +14,9 @@ export function EntryFacts({ entry, position }: { entry: QueueEntry; position: s
   return (
     <>
       <p class="row between">
-        <strong>{reports > 0 ? moderationTexts.reportCount(reports) : moderationTexts.kinds[kind]}</strong>
+        <span>
+          <strong>{reports > 0 ? moderationTexts.reportCount(reports) : moderationTexts.kinds[kind]}</strong> <Time at={since} edited={null} />
+        </span>
         <span class="muted">{position}</span>
       </p>
       <ReasonCounts reasons={entry.reasons} />
@@ -23,7 +25,6 @@ export function EntryFacts({ entry, position }: { entry: QueueEntry; position: s
       {entry.appeal && <Quote title={moderationTexts.kinds.appeal} text={entry.appeal.text} at={entry.appeal.created_at} />}
       {entry.match && <p>{matchText(entry.match)}</p>}
       <LatestReports entry={entry} />
-      {!entry.appeal && entry.latest.length === 0 && <Time at={since} edited={null} />}
     </>
   );
 }
