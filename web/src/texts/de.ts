@@ -202,7 +202,7 @@ export const de: Texts = {
     too_many_blocks: "Sie blockieren so viele Personen, wie der Dienst erlaubt. Geben Sie jemanden frei, und versuchen Sie es erneut.",
     decision_conflict: "Diese Entscheidung passt nicht zum jetzigen Zustand. Entfernen Sie den Eintrag, und sehen Sie noch einmal in die Liste.",
     appeal_made: "Über diese Entscheidung haben Sie sich schon beschwert. Entfernen Sie den Eintrag aus der Liste.",
-    text_blocked: "Die Betreiber erlauben ein Wort in diesem Text nicht. Entfernen Sie den Eintrag, und schreiben Sie ihn mit anderen Worten.",
+    text_blocked: "Die Betreiber erlauben ein Wort in diesem Text nicht. Schreiben Sie ihn mit anderen Worten.",
     report_not_found: "Diese Meldung gibt es nicht. Entfernen Sie den Eintrag aus der Liste.",
     decision_not_found: "Diese Entscheidung gibt es nicht. Entfernen Sie den Eintrag aus der Liste.",
     image_blocked: "Die Betreiber erlauben dieses Bild nicht. Die Entscheidung steht unter Konto; dort können Sie sich beschweren.",

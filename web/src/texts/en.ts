@@ -202,7 +202,7 @@ export const en = {
     too_many_blocks: "You block as many users as the service allows. Unblock somebody, then try again.",
     decision_conflict: "This decision does not fit the present state. Remove the entry, and look at the queue again.",
     appeal_made: "You have already appealed this decision. Remove the entry from the list.",
-    text_blocked: "The operators do not allow a word in this text. Remove the entry, and write it in other words.",
+    text_blocked: "The operators do not allow a word in this text. Write it in other words.",
     report_not_found: "This report does not exist. Remove the entry from the list.",
     decision_not_found: "This decision does not exist. Remove the entry from the list.",
     image_blocked: "The operators do not allow this image. Account has the decision, and you can appeal it there.",

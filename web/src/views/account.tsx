@@ -53,6 +53,10 @@ function usePages<Item>(readPage: (cursor: string | null) => Promise<{ items: It
       () => setPages((former) => ({ ...former, failed: true })),
     );
   useEffect(() => void load(null, []), [version]);
+  const isBack = pages.failed && reachable.value;
+  useEffect(() => {
+    if (isBack) void load(null, []);
+  }, [isBack]);
   return { ...pages, loadMore: () => void load(pages.next, pages.items ?? []) };
 }
 
