@@ -79,8 +79,8 @@ def test_all_data_of_a_user_come_in_one_file(
     assert [comment["content"] for comment in lists["comments"]] == ["Mine"]
     assert [report["text"] for report in lists["reports"]] == ["Just so"]
     assert [block["user"] for block in lists["blocks"]] == ["carol"]
-    (told,) = lists["decisions"]
-    assert (told["action"], told["post_id"], told["appeal"]) == ("hide", hidden["id"], None)
+    (entry,) = lists["decisions"]
+    assert (entry["action"], entry["post_id"], entry["appeal"]) == ("hide", hidden["id"], None)
     expect(gallery.dialog("Account")).to_contain_text("The file is ready")
 
 

@@ -153,6 +153,7 @@ def test_a_decision_is_undone_by_its_opposite(
     expect(dialog).to_contain_text("Sand")
     gallery.page.keyboard.press(key)
     if decided == "ban":
+        expect(gallery.page.get_by_role("alertdialog")).to_be_visible()
         gallery.page.keyboard.press("Enter")
     expect(gallery.button("Undo")).to_be_visible()
     gallery.page.keyboard.press("u")
