@@ -23,9 +23,9 @@ from aws_local.emulator import CREDENTIALS, REGION, running_emulator
 from bench_images import peak_and_idle_bytes
 from contract.ports.suite import a_comment, a_post
 from fakes.clock import ManualClock
-from image_poster.adapters.dynamodb.boto import BotoTable, encoded_item
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
-from image_poster.adapters.dynamodb.database import MAX_IN_BATCH_WRITE, Item
+from image_poster.adapters.dynamodb.database import MAX_IN_BATCH_WRITE, Item, encoded_item
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.schema import post_item, post_key, rank_key

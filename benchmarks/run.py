@@ -27,6 +27,7 @@ import bench_posting
 import bench_serving
 import bench_uploads
 import bench_walks
+import bench_webhooks
 import bench_workers
 from report import Found, Line, faults
 from sizes import FULL, SMOKE, Scale
@@ -50,6 +51,7 @@ BENCHMARKS = {
     "serving": Benchmark(bench_serving.lines, 4),
     "mixed": Benchmark(bench_mixed.lines, 2),
     "comments": Benchmark(bench_comments.lines, 4),
+    "webhooks": Benchmark(bench_webhooks.lines, 4),
     "workers": Benchmark(bench_workers.lines, 3),
     "images": Benchmark(bench_images.lines, 7),
     "uploads": Benchmark(bench_uploads.lines, 18),

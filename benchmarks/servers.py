@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from aws_local.ports import free_port
-from load import SERVER_CORES
+from load import LOAD_CORES, SERVER_CORES
 from support.peers import FOLDER
 
 PEERS = Path(__file__).parent / "peers"
@@ -105,6 +105,17 @@ def same_bytes(body: Path) -> Iterator[tuple[str, int]]:
     command = [sys.executable, str(PEERS / "same_bytes.py"), "0", str(body)]
     with _announced(command, SERVER_CORES) as server:
         yield server
+
+
+@contextmanager
+def receiver(kind: str) -> Iterator[str]:
+    """The URL of a receiver of webhooks that accepts, hangs or is gone; `down`: nobody listens."""
+    if kind == "down":
+        yield f"http://127.0.0.1:{free_port()}"
+        return
+    command = [sys.executable, str(PEERS / "receiver.py"), "0", kind]
+    with _announced(command, LOAD_CORES) as (url, _):
+        yield url
 
 
 @contextmanager

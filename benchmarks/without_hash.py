@@ -2,8 +2,7 @@
 in a child as it is in production."""
 
 from image_poster.adapters.images import fork_server, pipeline
-from image_poster.domain.hashes import HASH_DIGITS, ImageHash
-from image_poster.domain.images import Size
+from image_poster.domain.images import HASH_DIGITS, ImageHash, Size
 
 
 def no_hash(pixels: memoryview, size: Size) -> ImageHash:  # noqa: ARG001 - as `hash_pixels`
@@ -12,5 +11,5 @@ def no_hash(pixels: memoryview, size: Size) -> ImageHash:  # noqa: ARG001 - as `
 
 
 if __name__ == "__main__":
-    pipeline.hash_pixels = no_hash  # type: ignore[attr-defined]
+    pipeline.hash_pixels = no_hash
     fork_server.start(pipeline.work)

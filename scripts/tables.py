@@ -22,6 +22,8 @@ def settings_rows() -> Iterable[tuple[str, ...]]:
     for setting in fields(Settings):
         flag = f"`--{setting.name.replace('_', '-')}`"
         default = "" if setting.default is MISSING else setting.default
+        if default == ():
+            default = ""
         if default is None:
             shown = f"{getattr(PUBLIC_RATES, setting.name)} with `jwt`"
         else:

@@ -19,10 +19,10 @@ from image_poster.domain.accounts import Block
 from image_poster.domain.images import RENDITIONS, ImageWorkFailedError, RenderedImage
 from image_poster.domain.posts import published_post
 from image_poster.editions.aws import container, operate
-from image_poster.editions.aws.review import hook_reviews, reviews_by
+from image_poster.editions.aws.container import hook_reviews, reviews_by
 from image_poster.editions.aws.settings import AwsSettings
 from image_poster.ports.images import Workspace
-from image_poster.services.review_hook import HookAnswer
+from image_poster.services.review import HookAnswer
 from support import samples
 from support.permissions import Grant, Need, Places, grants, needs, refused, unused
 from support.renderer import RENDERED, FakeRenderer

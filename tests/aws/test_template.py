@@ -22,7 +22,7 @@ from image_poster.editions.aws.settings import AwsSettings
 from image_poster.editions.logs import emf
 from image_poster.http.gallery import content_security_policy
 from image_poster.http.gallery import load as load_gallery
-from image_poster.services.review_hook import RETRY_DELAYS_MS
+from image_poster.services.review import RETRY_DELAYS_MS
 from support.filters import MAX_FILTERS, patterns
 
 ROOT = TEMPLATE.parents[1]

@@ -1,23 +1,30 @@
 """`kill -9` at random moments, with decisions, bans and deletions of accounts among the writes.
 Every answered write holds, counts are exact, and nothing of a deleted account is in the data
-folder."""
+folder. Each answered fact has its event, no event is without its fact, and all tries of an event
+have the same id."""
 
 import os
 import random
+import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from image_poster.editions.local.data_folder import DATABASE
 from support import samples
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
+from support.receiver import Receiver, running_receiver
 from support.servers import LOCAL, local_server, start
+from support.shell import Shell
 from support.waiting import wait_until
 
 # `make crash` kills as often here as in the crash test of posts and comments.
@@ -59,6 +66,7 @@ class ClientRecord:
     posts: list[OwnPost] = field(default_factory=list)
     comments: dict[tuple[str, str], Person] = field(default_factory=dict)
     decisions: set[str] = field(default_factory=set)
+    reports: set[str] = field(default_factory=set)
     bans: dict[str, set[bool]] = field(default_factory=dict)
 
     def current(self) -> Person:
@@ -68,6 +76,12 @@ class ClientRecord:
             mark = f"mark{random.Random(name).getrandbits(64):x}"
             self.people.append(Person(name, mark))
         return self.people[-1]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as receiver:
+        yield receiver
 
 
 class Client(threading.Thread):
@@ -133,7 +147,9 @@ class Client(threading.Thread):
         if post is None or post.creator is person:
             return
         report = {"post_id": post.id, "reason": "spam", "text": f"{person.mark} report"}
-        self.send("POST", "/reports", person.name, 201, 200, 404, json=report)
+        answer = self.send("POST", "/reports", person.name, 201, 200, 404, json=report)
+        if answer:
+            self.own.reports.add(answer["id"])
 
     def decide(self, expected: set[int], **decision: Any) -> bool:
         answer = self.send("POST", "/moderation/decisions", "root", *expected, json=decision)
@@ -173,9 +189,11 @@ class Client(threading.Thread):
         person.is_gone = True
 
 
-def crash_once(data: Path, records: list[ClientRecord], chance: random.Random) -> list[str]:
+def crash_once(
+    data: Path, flags: tuple[str, ...], records: list[ClientRecord], chance: random.Random
+) -> list[str]:
     with data.with_name("log").open("a") as log:
-        server = start(LOCAL, "--data-dir", str(data), *FLAGS, log=log)
+        server = start(LOCAL, "--data-dir", str(data), *flags, log=log)
     clients = [Client(server.url, record, records, chance.getrandbits(32)) for record in records]
     for client in clients:
         client.start()
@@ -279,13 +297,84 @@ def marks_in(folder: Path, marks: list[str]) -> list[tuple[str, str]]:
     return places
 
 
-def test_decisions_hold_and_nothing_of_a_deleted_account_is_left(tmp_path: Path) -> None:
+def ids_by_fact(receiver: Receiver) -> dict[tuple[str, str], set[str]]:
+    """The ids of the events of each fact that happens once: its type, and its resource."""
+    ids: dict[tuple[str, str], set[str]] = {}
+    for event in receiver.events:
+        if event.type not in {"post.hidden", "post.restored"}:
+            resource = event.data.get("id") or event.data["user"]
+            ids.setdefault((event.type, resource), set()).add(event.id)
+    return ids
+
+
+def answered_facts(records: list[ClientRecord]) -> set[tuple[str, str]]:
+    """The facts that clients were told of."""
+    facts = {("user.deleted", person.name) for person in people_of(records) if person.is_gone}
+    for record in records:
+        facts |= {("post.ready", post.id) for post in record.posts}
+        facts |= {("post.deleted", post.id) for post in record.posts if post.creator.is_gone}
+        facts |= {("comment.created", comment_id) for _, comment_id in record.comments}
+        facts |= {("report.created", report_id) for report_id in record.reports}
+        facts |= {("decision.made", decision_id) for decision_id in record.decisions}
+    return facts
+
+
+def stored_facts(data: Path) -> set[tuple[str, str]]:
+    """The facts that are in the database."""
+    facts: set[tuple[str, str]] = set()
+    with closing(sqlite3.connect(data / DATABASE)) as connection:
+        for type_, sql in (
+            ("post.ready", "SELECT id FROM posts WHERE status IN ('ready', 'hidden')"),
+            ("post.deleted", "SELECT id FROM tombstones"),
+            ("comment.created", "SELECT id FROM comments"),
+            ("comment.deleted", "SELECT id FROM tombstones"),
+            ("report.created", "SELECT id FROM reports"),
+            ("decision.made", "SELECT id FROM decisions"),
+        ):
+            facts |= {(type_, id_) for (id_,) in connection.execute(sql)}
+    return facts
+
+
+def check_events(data: Path, receiver: Receiver, records: list[ClientRecord]) -> None:
+    """Compare the events with the facts, once none waits."""
+    ids = ids_by_fact(receiver)
+    assert receiver.invalid == []
+    assert answered_facts(records) - ids.keys() == set()
+    assert {fact: several for fact, several in ids.items() if len(several) > 1} == {}
+    gone = {("post.ready", id_) for type_, id_ in ids if type_ == "post.deleted"}
+    gone |= {("comment.created", id_) for type_, id_ in ids if type_ == "comment.deleted"}
+    # Without events of their own: comments of deleted posts, which were purged with these.
+    deleted = {id_ for type_, id_ in ids if type_ == "post.deleted"}
+    gone |= {
+        ("comment.created", event.data["id"])
+        for event in receiver.of_type("comment.created")
+        if event.data["post_id"] in deleted
+    }
+    left = {("user.deleted", person.name) for person in people_of(records) if person.leaves}
+    assert ids.keys() - stored_facts(data) - gone - left == set()
+
+
+def wait_until_delivered(data: Path) -> None:
+    """Wait until no event waits."""
+    with closing(sqlite3.connect(data / DATABASE)) as connection:
+        wait_until(
+            lambda: connection.execute("SELECT count(*) FROM outbox").fetchone() == (0,),
+            every=0.1,
+        )
+
+
+def test_decisions_hold_and_nothing_of_a_deleted_account_is_left(
+    tmp_path: Path, receiver: Receiver
+) -> None:
     chance, records = random.Random(SEED), [ClientRecord(number) for number in range(CLIENTS)]
     data = tmp_path / "data"
+    with local_server(data):
+        receiver.learn_secret(Shell("", tmp_path), data)
+    flags = (*FLAGS, "--webhook", receiver.url)
     for _ in range(ROUNDS):
-        assert crash_once(data, records, chance) == []
+        assert crash_once(data, flags, records, chance) == []
     assert any(record.decisions for record in records)
-    with local_server(data, *FLAGS) as server, Api(server.url, LOCAL_EDITION) as api:
+    with local_server(data, *flags) as server, Api(server.url, LOCAL_EDITION) as api:
         wait_until_erased(api, records)
         for record in records:
             for post in record.posts:
@@ -294,4 +383,6 @@ def test_decisions_hold_and_nothing_of_a_deleted_account_is_left(tmp_path: Path)
         check_decisions(api, records)
         gone = [person.mark for person in people_of(records) if person.is_gone]
         assert gone
+        wait_until_delivered(data)
+        check_events(data, receiver, records)
         assert marks_in(data, gone) == []

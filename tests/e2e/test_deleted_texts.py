@@ -7,7 +7,7 @@ from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
 
-from image_poster.adapters.sqlite import schema
+from image_poster.adapters.sqlite import migrations
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api, assert_problem
 from support.servers import local_server
@@ -100,7 +100,7 @@ def test_an_upgrade_removes_texts_that_were_deleted_before(tmp_path: Path) -> No
     database, id_ = tmp_path / "image_poster.db", "01K00000000000000000000000"
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.create_function("fitting_latest", 1, bytes)
-        for migration in schema._MIGRATIONS[:13]:  # those of the version before
+        for migration in migrations.MIGRATIONS[:13]:  # those of the version before
             connection.executescript(migration)
         connection.execute("PRAGMA user_version = 13")
         connection.execute(

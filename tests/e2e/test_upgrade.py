@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from image_poster.adapters.sqlite import schema
+from image_poster.adapters.sqlite import migrations, schema
 from image_poster.domain.ids import new_id
 from support.api import LOCAL as LOCAL_EDITION
 from support.api import Api
@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
     with closing(sqlite3.connect(folder / "image_poster.db", isolation_level=None)) as connection:
-        for migration in schema._MIGRATIONS[:EARLIER]:
+        for migration in migrations.MIGRATIONS[:EARLIER]:
             connection.executescript(migration)
         connection.execute(f"PRAGMA user_version = {EARLIER}")
         connection.execute(

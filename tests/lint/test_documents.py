@@ -10,13 +10,14 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from click import Command
+from click import Command, Group
 from click.testing import CliRunner
 
 import image_poster.domain.errors  # noqa: F401 - its errors are listed too
 from image_poster.cli.main import cli
 from image_poster.cli.options import variable
 from image_poster.domain.errors import ERRORS
+from image_poster.domain.events import PING, EventType
 from image_poster.editions.local.settings import Settings
 from image_poster.http.app import openapi_document
 from lambda_zips.contents import PACKAGES
@@ -42,7 +43,8 @@ def test_every_command_is_documented(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["cli", "operations", "data-folder", "behaviour", "moderation", "rules"]
+    "page",
+    ["cli", "operations", "data-folder", "behaviour", "moderation", "rules", "webhooks"],
 )
 def test_options_that_the_docs_name_exist(page: str) -> None:
     options = {flag for command in cli.commands.values() for flag in all_flags(command)}
@@ -51,7 +53,16 @@ def test_options_that_the_docs_name_exist(page: str) -> None:
 
 
 def all_flags(command: Command) -> set[str]:
-    return {flag for option in command.params for flag in option.opts + option.secondary_opts}
+    """The flags of a command, and of the commands of a group."""
+    flags = {flag for option in command.params for flag in option.opts + option.secondary_opts}
+    for inner in command.commands.values() if isinstance(command, Group) else ():
+        flags |= all_flags(inner)
+    return flags
+
+
+def test_every_event_is_documented() -> None:
+    types = re.findall(r"^\| `([a-z.]+)` \|", read("docs/webhooks.md"), re.MULTILINE)
+    assert set(types) == {*EventType, PING}
 
 
 @pytest.mark.parametrize("code", [error.code for error in ERRORS])

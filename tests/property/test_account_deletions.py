@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from contract.ports.suite import a_comment, a_post, a_record
 from fakes.clock import ManualClock
 from fakes.images import MemoryImageStore
-from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
-from image_poster.adapters.dynamodb.blocks import DynamoBlockStore
+from image_poster.adapters.dynamodb.accounts import DynamoAccountStore, DynamoReportStore
 from image_poster.adapters.dynamodb.checks import DynamoScheduledChecks
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.reports import DynamoReportStore
 from image_poster.adapters.dynamodb.schema import COMMENT, post_key, ranked
+from image_poster.adapters.dynamodb.standing import DynamoBlockStore
 from image_poster.adapters.dynamodb.stream import begun_deletions, decoded_records
 from image_poster.domain.accounts import Block
 from image_poster.domain.comments import Comment, decode_comment, encode_comment, join_latest
@@ -27,8 +26,8 @@ from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits
 from image_poster.domain.moderation import Reason, Report
 from image_poster.domain.posts import published_post
-from image_poster.editions.aws.deletions import AccountDeletions, erase_content_in_time
 from image_poster.editions.aws.events import ChangeApplier
+from image_poster.editions.aws.reconciliation import AccountDeletions, erase_content_in_time
 from image_poster.services.accounts import AccountEraser
 from image_poster.services.posts import NULL_NOTIFIER, PostPurger, PostService
 from support.dynamodb import CrashError, EventSourceMapping, FakeTable, Record

@@ -21,13 +21,13 @@ from hypothesis.stateful import (
 
 from contract.ports.suite import a_comment, a_post
 from fakes.clock import ManualClock
-from image_poster.adapters.sqlite.accounts import SqliteAccountStore
+from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteReportStore
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
+from image_poster.adapters.sqlite.maintenance import SqliteFeedRebuilder
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.domain.comments import decode_comment
 from image_poster.domain.errors import (
     AccountDeletedError,

@@ -23,13 +23,17 @@ from fakes.feed import MemoryFeedReader
 from fakes.moderation import MemoryDecisionStore, MemoryReportStore
 from fakes.posts import MemoryPostStore
 from fakes.state import MemoryState
-from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
+from image_poster.adapters.sqlite.accounts import (
+    SqliteAccountStore,
+    SqliteBlockStore,
+    SqliteReportStore,
+)
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
+from image_poster.adapters.sqlite.maintenance import SqliteFeedRebuilder
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.domain.accounts import Block
 from image_poster.domain.comments import Comment
 from image_poster.domain.errors import ImagePosterError

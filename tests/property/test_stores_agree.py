@@ -21,9 +21,10 @@ from fakes.posts import MemoryPostStore, MemoryTombstoneQueue
 from fakes.state import MemoryState
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.maintenance import SqliteFeedRebuilder
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.domain.errors import ImagePosterError
 from image_poster.domain.feed import FeedQuery, FeedSort

@@ -18,11 +18,8 @@ from contract.ports.suite import ALICE, BOB
 from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import (
-    SqliteFeedReader,
-    greatest_time,
-    greatest_time_of_comments,
-)
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
+from image_poster.adapters.sqlite.maintenance import greatest_time, greatest_time_of_comments
 from image_poster.adapters.sqlite.posts import SqlitePostStore
 from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.errors import UploadGoneError

@@ -17,7 +17,7 @@ from zlib import crc32
 from cfnlint.decode.cfn_yaml import load as load_template
 
 from aws_local.stack import TEMPLATE
-from image_poster.adapters.dynamodb.boto import BotoTable, encoded_item
+from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.database import (
     MAX_IN_TRANSACTION,
     PK,
@@ -38,6 +38,7 @@ from image_poster.adapters.dynamodb.database import (
     Update,
     Value,
     Write,
+    encoded_item,
 )
 from image_poster.adapters.dynamodb.schema import key_of
 from support.filters import passes

@@ -10,25 +10,22 @@ import pytest
 
 from contract.ports.suite import ALICE, a_comment, a_post, an_upload
 from fakes.clock import ManualClock
-from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
-from image_poster.adapters.dynamodb.blocks import block_key
+from image_poster.adapters.dynamodb.accounts import DynamoAccountStore, DynamoReportStore
 from image_poster.adapters.dynamodb.checks import DynamoFailureCounter, DynamoScheduledChecks
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
-from image_poster.adapters.dynamodb.decision_log import owned_key
-from image_poster.adapters.dynamodb.entries import entry_key
+from image_poster.adapters.dynamodb.entries import entry_key, owned_key
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.reports import DynamoReportStore
 from image_poster.adapters.dynamodb.schema import account_key, comment_key, post_key
-from image_poster.adapters.dynamodb.standing import beginning
+from image_poster.adapters.dynamodb.standing import beginning, block_key
 from image_poster.adapters.dynamodb.stream import decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore
 from image_poster.adapters.s3.images import S3ImageStore
-from image_poster.adapters.s3.lists import S3List
-from image_poster.adapters.s3.schema import Buckets
+from image_poster.adapters.s3.schema import Buckets, S3List
 from image_poster.adapters.s3.uploads import S3UploadStore
 from image_poster.domain.accounts import MAX_NAME_CHARACTERS
+from image_poster.domain.block_lists import BlockedWords
 from image_poster.domain.errors import BusyError
 from image_poster.domain.feed import FeedQuery, FeedSort, epoch_of
 from image_poster.domain.identity import Identity
@@ -42,7 +39,6 @@ from image_poster.domain.posts import (
     published_post,
     rejected_post,
 )
-from image_poster.domain.words import BlockedWords
 from image_poster.editions.aws.events import ChangeApplier
 from image_poster.editions.aws.image_work import (
     PublishedCopies,

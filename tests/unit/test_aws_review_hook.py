@@ -18,24 +18,26 @@ from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.s3.images import S3ImageStore
 from image_poster.adapters.s3.schema import Buckets
-from image_poster.domain.hashes import HashList
+from image_poster.domain.block_lists import HashList
 from image_poster.domain.images import RENDITION_SMALL, RENDITIONS
 from image_poster.domain.moderation import THE_SERVICE, Action, EntryKind
 from image_poster.domain.posts import Failure, Post, PostStatus, new_stored_post, published_post
 from image_poster.editions import StartError
-from image_poster.editions.aws import review
+from image_poster.editions.aws import container
 from image_poster.editions.aws.container import AwsContainer
 from image_poster.editions.aws.image_work import StoredImagePublisher
 from image_poster.editions.aws.settings import AwsSettings, read_settings
 from image_poster.http.post_bodies import post_body
 from image_poster.services.images import ImagePublisher
-from image_poster.services.review import BlockedImages, ReviewMode, Screening
-from image_poster.services.review_hook import (
+from image_poster.services.review import (
     IMAGE_URL_MS,
+    BlockedImages,
     HookAnswer,
     HookFailedError,
     HookReviewer,
     ImmediateReviews,
+    ReviewMode,
+    Screening,
     reviewed_post,
 )
 from support.dynamodb import FakeTable
@@ -295,20 +297,22 @@ def test_a_wrong_setting_of_the_hook_stops_the_start(name: str, value: str, said
 
 @pytest.mark.parametrize("text", ["whsec_YWJj", "YWJj"])
 def test_the_secret_may_have_its_prefix(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    hooks = list[tuple[str, bytes]]()
-    monkeypatch.setattr(review, "HttpReviewHook", lambda *words: hooks.append(words))
-    monkeypatch.setattr(review, "secret", {"arn:of:secret": text}.get)
+    hooks = list[tuple[str, tuple[bytes, ...]]]()
+    monkeypatch.setattr(
+        container, "HttpReviewHook", lambda url, secrets: hooks.append((url, secrets()))
+    )
+    monkeypatch.setattr(container, "secret", {"arn:of:secret": text}.get)
     aws = AwsContainer(read_settings(HOOK))
     vars(aws)["table"] = FakeTable()
-    assert review.hook_reviews(aws) is not None
-    assert hooks == [(URL, b"abc")]
+    assert container.hook_reviews(aws) is not None
+    assert hooks == [(URL, (b"abc",))]
 
 
 def test_a_secret_that_is_no_base64_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(review, "secret", {"arn:of:secret": "no secret!"}.get)
+    monkeypatch.setattr(container, "secret", {"arn:of:secret": "no secret!"}.get)
     with pytest.raises(StartError, match="must be Base64"):
-        review.hook_reviews(AwsContainer(read_settings(HOOK)))
+        container.hook_reviews(AwsContainer(read_settings(HOOK)))
 
 
 def test_without_a_hook_there_is_no_secret_to_read() -> None:
-    assert review.hook_reviews(AwsContainer(AwsSettings())) is None
+    assert container.hook_reviews(AwsContainer(AwsSettings())) is None

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from image_poster.editions import StartError
-from image_poster.editions.local.lists import BlockLists
+from image_poster.editions.local.moderation import BlockLists
 
 HASH, OTHER = "0123456789abcdef" * 4, "f" * 64
 
@@ -93,7 +93,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_stops_the_start(
     words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("image_poster.editions.local.lists._MAX_FILE_BYTES", 10)
+    monkeypatch.setattr("image_poster.editions.local.moderation._MAX_FILE_BYTES", 10)
     with pytest.raises(StartError, match="larger than 10 bytes"):
         BlockLists(words=words)
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_poster.domain.hashes import (
+from image_poster.domain.block_lists import (
     HashList,
     HashListError,
     HashMatch,
-    ImageHash,
     find_nearest,
     hash_distance,
 )
+from image_poster.domain.images import ImageHash
 
 BITS = st.integers(0, 2**256 - 1)
 chance = random.Random(22)

@@ -23,20 +23,9 @@ from contract.ports.moderation_suite import (
 from contract.ports.suite import a_comment, a_post, a_record, ready, shown
 from fakes.clock import ManualClock
 from image_poster.adapters.sqlite import database as sqlite_database
-from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
-from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import (
-    SqliteCommentImporter,
-    SqliteFeedReader,
-    SqliteFeedRebuilder,
-)
-from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
-from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.reports import SqliteReportStore
-from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
+from image_poster.adapters.sqlite.maintenance import SqliteCommentImporter
+from image_poster.adapters.sqlite.uploads import SqliteUploadQuota
 from image_poster.domain.accounts import Block
 from image_poster.domain.comments import Comment
 from image_poster.domain.errors import BusyError
@@ -45,6 +34,7 @@ from image_poster.domain.limits import Limits, Rates
 from image_poster.domain.moderation import Action, Appeal, Subject
 from image_poster.domain.posts import PostStatus
 from image_poster.domain.uploads import Upload
+from support.sqlite_adapters import adapters_of
 
 SECRET, KEPT = "zxqsecret", "zxqkept"
 NOBODY = Identity("", admin=True)
@@ -60,27 +50,6 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 def adapters(database: Database) -> MachineModerationAdapters:
     return adapters_of(database, ManualClock())
-
-
-def adapters_of(database: Database, clock: ManualClock) -> MachineModerationAdapters:
-    """The stores of one process."""
-    decisions = SqliteDecisionStore(database, clock)
-    return MachineModerationAdapters(
-        clock=clock,
-        posts=SqlitePostStore(database, clock),
-        comments=SqliteCommentStore(database, clock),
-        feed=SqliteFeedReader(database),
-        jobs=SqliteJobQueue(database, clock),
-        tombstones=SqliteTombstoneQueue(database),
-        rebuilder=SqliteFeedRebuilder(database, clock),
-        upload_records=SqliteUploadRecordStore(database),
-        awaited=SqliteUploadRecordStore(database),
-        reports=SqliteReportStore(database, clock),
-        decisions=decisions,
-        hashes=decisions,
-        blocks=SqliteBlockStore(database, clock),
-        accounts=SqliteAccountStore(database, clock),
-    )
 
 
 def files_with(folder: Path, text: str) -> list[str]:

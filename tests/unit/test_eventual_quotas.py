@@ -14,11 +14,18 @@ from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, Dynamo
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.adapters.dynamodb.stream import changes_by_user, decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
+from image_poster.domain.accounts import (
+    NO_USAGE,
+    Booking,
+    Usage,
+    add_upload,
+    add_write,
+    remove_upload,
+)
 from image_poster.domain.comments import Comment
 from image_poster.domain.errors import BusyError, RateLimitedError
 from image_poster.domain.limits import Limits, Rates
 from image_poster.domain.posts import Post, published_post, uploaded_post
-from image_poster.domain.usage import NO_USAGE, Booking, Usage, begun, ended, wrote
 from image_poster.editions.aws.events import EventualQuotas, UsageRecorder
 from support.dynamodb import FakeTable, Record
 from support.filters import passes
@@ -204,7 +211,7 @@ def test_writes_are_counted_by_their_own_time_however_late_they_are_told() -> No
 def test_old_writes_stop_nobody_and_new_ones_do_as_on_one_machine(times: list[int]) -> None:
     usage = NO_USAGE
     for at in times:
-        usage = wrote(usage, at, RATES)
+        usage = add_write(usage, at, RATES)
     last = max(times, default=0)
     assert usage.stopped_until <= last + 120_000
     in_last_minute = sum(at // 60_000 == last // 60_000 for at in sorted(times))
@@ -217,8 +224,8 @@ def test_of_a_user_who_began_far_too_many_no_more_are_kept() -> None:
     """An item has 400 KB at most."""
     rates, usage = Rates(uploads_under_way=3), NO_USAGE
     for number in range(20):
-        usage = begun(usage, f"{number}", Booking(1, 0, 1), rates)
+        usage = add_upload(usage, f"{number}", Booking(1, 0, 1), rates)
     assert len(usage.under_way) == 6
     for number in range(20):
-        usage = ended(usage, f"{number}", 0)
+        usage = remove_upload(usage, f"{number}", 0)
     assert usage == NO_USAGE

@@ -10,11 +10,17 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageOps
 
-from image_poster.adapters.images.pdq import hash_pixels
+from image_poster.adapters.images.pipeline import hash_pixels
 from image_poster.adapters.images.protocol import RenderSettings, check_rendered
 from image_poster.adapters.images.renderer import VipsImageRenderer
-from image_poster.domain.hashes import MAX_DISTANCE, MIN_QUALITY, ImageHash, hash_distance
-from image_poster.domain.images import ImageFit, ImageWorkFailedError, RenderedImage, Size
+from image_poster.domain.block_lists import MAX_DISTANCE, MIN_QUALITY, hash_distance
+from image_poster.domain.images import (
+    ImageFit,
+    ImageHash,
+    ImageWorkFailedError,
+    RenderedImage,
+    Size,
+)
 from image_poster.ports.images import Workspace
 from support import samples
 from support.pdq_reference import reference_hash

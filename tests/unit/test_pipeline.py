@@ -16,8 +16,8 @@ from PIL import Image
 from image_poster.adapters.images.decoders import decode, translate_error
 from image_poster.adapters.images.header import Admission
 from image_poster.adapters.images.protocol import RenderSettings
-from image_poster.adapters.images.selftest import self_test
 from image_poster.domain.images import ImageFit, ImageRejectedError, ImageWorkFailedError
+from image_poster.editions.local.checks import self_test
 from support import samples
 from support.rendered import RenderedFiles, colour, near, pixel
 from support.samples import BLUE, CORNERS, GREEN, RED, YELLOW, corner_colours, looks_like

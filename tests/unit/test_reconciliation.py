@@ -25,13 +25,17 @@ from image_poster.domain.errors import BusyError
 from image_poster.domain.limits import Limits
 from image_poster.domain.posts import PROCESSING_FAILED, Post, PostStatus, published_post
 from image_poster.domain.uploads import Upload
-from image_poster.editions.aws.deletions import AccountDeletions
 from image_poster.editions.aws.image_work import (
     PublishedCopies,
     RenditionPlaces,
     StoredImagePublisher,
 )
-from image_poster.editions.aws.reconciliation import Reconciler, Reconciliation, Repair
+from image_poster.editions.aws.reconciliation import (
+    AccountDeletions,
+    Reconciler,
+    Reconciliation,
+    Repair,
+)
 from image_poster.services.accounts import AccountEraser
 from image_poster.services.images import ImagePublisher
 from image_poster.services.posts import NULL_NOTIFIER, PostPurger, PostService

@@ -3,7 +3,7 @@
 import pytest
 
 from fakes.clock import ManualClock
-from image_poster.domain.hashes import HashList
+from image_poster.domain.block_lists import HashList
 from image_poster.domain.images import RenderedImage
 from image_poster.domain.moderation import Action, EntryKind, Match
 from image_poster.domain.posts import IMAGE_BLOCKED, PostStatus

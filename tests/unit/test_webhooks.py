@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from image_poster.adapters import webhooks
-from image_poster.services.review_hook import HookAnswer, HookFailedError
+from image_poster.services.review import HookAnswer, HookFailedError
 
 Reply = Callable[[BaseHTTPRequestHandler], None]
 
@@ -64,11 +64,8 @@ def answering(status: int, body: bytes, **headers: str) -> Reply:
 
 
 def ask(url: str) -> HookAnswer:
-    hook = webhooks.HttpReviewHook(url, b"secret")
-    try:
-        return asyncio.run(hook.ask("review_1", b'{"type":"post.review"}'))
-    finally:
-        hook.close()
+    hook = webhooks.HttpReviewHook(url, lambda: [b"secret"])
+    return asyncio.run(hook.ask("review_1", b'{"type":"post.review"}'))
 
 
 def test_the_hook_gets_a_signed_request_and_decides() -> None:

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from image_poster.domain.words import MAX_LINE_CHARACTERS, BlockedWords, BlockedWordsError, fold
+from image_poster.domain.block_lists import (
+    MAX_LINE_CHARACTERS,
+    BlockedWords,
+    BlockedWordsError,
+    fold,
+)
 
 LIST = BlockedWords.parse(
     "# a comment\n\nnasty\n  Very Evil \nfool*\nso called*\ndon't\nc++\n\U0001f346\n"

@@ -2,6 +2,8 @@
 webhooks. A deadline bounds the whole exchange, however slowly the server sends. Redirects are
 errors."""
 
+import functools
+import threading
 import time
 from functools import partial
 from http.client import HTTPConnection, HTTPResponse
@@ -15,6 +17,7 @@ from urllib.request import (
     HTTPRedirectHandler,
     HTTPSHandler,
     OpenerDirector,
+    Request,
     build_opener,
 )
 
@@ -28,21 +31,37 @@ def is_loopback_url(url: str) -> bool:
 
 
 def check_url(url: str) -> None:
-    """Require https, except on the loopback interface. Raises `ValueError`."""
+    """Require https, except on the loopback interface, and no user or password, which urllib would
+    take for a part of the host. Raises `ValueError`."""
     place = urlsplit(url)
     is_here = place.scheme == "http" and place.hostname in _LOOPBACK
-    if not (place.hostname and (place.scheme == "https" or is_here)):
+    is_allowed = place.hostname and "@" not in place.netloc
+    if not (is_allowed and (place.scheme == "https" or is_here)):
         raise ValueError(f"{url} is no https URL")
 
 
 def bounded_opener(seconds: float) -> OpenerDirector:
     """An opener like that of `urlopen`, with the environment's proxies, but without redirects. All
     its requests together may take `seconds`; after that they raise `TimeoutError`."""
-    deadline = time.monotonic() + seconds
     handlers = (_DeadlineHttpHandler(), _DeadlineHttpsHandler())
     for handler in handlers:
-        handler.deadline = deadline
+        handler.deadlines.value = time.monotonic() + seconds
     return build_opener(*handlers, _NoRedirects())
+
+
+def open_within(request: Request, seconds: float) -> Any:  # noqa: ANN401 - as OpenerDirector.open
+    """The response to one request, by an opener as `bounded_opener` makes it. That one is made once
+    for all threads, since to make it costs more than a request."""
+    opener, handlers = _shared_opener()
+    for handler in handlers:
+        handler.deadlines.value = time.monotonic() + seconds
+    return opener.open(request)
+
+
+@functools.cache
+def _shared_opener() -> "tuple[OpenerDirector, tuple[_DeadlineHandler, ...]]":
+    handlers = (_DeadlineHttpHandler(), _DeadlineHttpsHandler())
+    return build_opener(*handlers, _NoRedirects()), handlers
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -53,15 +72,19 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 class _DeadlineHandler(AbstractHTTPHandler):
-    """Opens connections that end at a deadline, even if the server sends slowly."""
+    """Opens connections that end at the thread's deadline, even if the server sends slowly."""
 
-    deadline: float
+    def __init__(self) -> None:
+        super().__init__()
+        self.deadlines = threading.local()
 
     def do_open(self, http_class: Any, req: Any, **more: Any) -> HTTPResponse:  # noqa: ANN401 - as the base class
+        deadline: float = self.deadlines.value
+
         def connection(host: str, **options: Any) -> HTTPConnection:  # noqa: ANN401
-            options["timeout"] = min(_CONNECT_SECONDS, _seconds_left(self.deadline))
+            options["timeout"] = min(_CONNECT_SECONDS, _seconds_left(deadline))
             opened: HTTPConnection = http_class(host, **options)
-            opened.response_class = partial(_response, self.deadline)  # type: ignore[assignment]
+            opened.response_class = partial(_response, deadline)  # type: ignore[assignment]
             return opened
 
         return super().do_open(connection, req, **more)

@@ -1,5 +1,5 @@
-"""The commands: `operator` and `credentials` for operators, `moderation` for admins, `posts` and
-`takeout` for users."""
+"""The commands: `operator` for operators, `moderation` for admins, `posts` for users, `accounts`
+for users and operators."""
 
 import sys
 

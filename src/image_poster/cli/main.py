@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import click
 
 from image_poster import __version__
-from image_poster.cli import credentials, moderation, operator, posts, takeout
+from image_poster.cli import accounts, moderation, operator, posts, webhooks
 from image_poster.cli.output import print_text
 from image_poster.client import GaveUpError, RefusedError, SettingError, TooLateError
 from image_poster.editions import OperationFailedError, StartError
@@ -38,7 +38,7 @@ def cli() -> None:
     """
 
 
-for module in (operator, credentials, posts, takeout, moderation):
+for module in (operator, accounts, posts, moderation, webhooks):
     for command in module.COMMANDS:
         cli.add_command(command)
 

@@ -11,7 +11,7 @@ from dataclasses import Field, fields
 from functools import partial, wraps
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import click
 
@@ -61,6 +61,8 @@ def _setting_option(setting: Field[Any]) -> Decorator:
     elif hint is Path:
         # The command itself checks access, because it acts as the folder's owner.
         kind = {"type": click.Path(path_type=Path, file_okay=False, readable=False)}
+    elif get_origin(hint) is tuple:
+        kind = {"type": TEXT, "multiple": True}
     elif get_args(hint):
         is_number = get_args(hint) == (int, NoneType)
         kind = {"type": int if is_number else click.Choice(get_args(hint))}

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, Self
 
 import httpx
 
-from image_poster.client.accounts import AccountCalls
 from image_poster.client.calls import (
     JSON,
     AsyncRunner,
@@ -34,7 +33,7 @@ from image_poster.client.journal import (
     new_state,
     sha256_of,
 )
-from image_poster.client.moderation import ModerationCalls
+from image_poster.client.moderation import AccountCalls, ModerationCalls
 from image_poster.client.results import CommentResult, Comments, Feed, PostResult, RefusedError
 from image_poster.client.retries import Outcome, Pause, Policy, Reply, Send, Step, Steps, exchange
 from image_poster.client.transport import (

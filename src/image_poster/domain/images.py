@@ -1,8 +1,9 @@
-"""Image rules: recognition of formats, limits on input, and the sizes of renditions."""
+"""Image rules: recognition of formats, limits on input, the sizes of renditions, and the form of a
+perceptual hash."""
 
 import re
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -180,3 +181,21 @@ class ImageRejectedError(Exception):
 
 class ImageWorkFailedError(Exception):
     """Image work failed through no fault of the image; it can be retried."""
+
+
+HASH_DIGITS = 64
+MAX_QUALITY = 100
+
+_HASH = re.compile(rf"[0-9a-f]{{{HASH_DIGITS}}}", re.ASCII | re.IGNORECASE)
+
+
+class ImageHash(NamedTuple):
+    """The PDQ hash of an image as 64 hexadecimal digits, and its quality, 0 to 100."""
+
+    digits: str
+    quality: int
+
+
+def is_hash(text: str) -> bool:
+    """Return True for 64 hexadecimal digits."""
+    return _HASH.fullmatch(text) is not None

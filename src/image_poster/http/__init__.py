@@ -1,7 +1,7 @@
 """The contract over HTTP, the same for every edition: a Litestar app over the services.
 
-- posts, comments, feed, images, uploads, reports, moderation, accounts: the routes of each
-  resource, and its JSON bodies
+- posts, comments, feed, images, uploads, moderation, accounts: the routes of each resource, and its
+  JSON bodies; reports are in accounts
 - post_bodies: the JSON bodies of posts, which several resources show
 - operations, metrics, gallery: routes for operators and for people
 - app: creates the app from the other modules

@@ -18,7 +18,6 @@ from image_poster.http import (
     operations,
     post_bodies,
     posts,
-    reports,
     uploads,
 )
 from image_poster.http.addresses import AddressLimiter, TrustedProxies
@@ -35,7 +34,7 @@ RENDERERS = Renderers(
     post_bodies.post_body, comments.comment_body, post_bodies.own_post_body, moderation.RENDERERS
 )
 
-_NOUNS = (posts, feed, comments, images, uploads, reports, moderation, accounts, operations)
+_NOUNS = (posts, feed, comments, images, uploads, moderation, accounts, operations)
 
 
 class HttpSettings(msgspec.Struct, frozen=True):

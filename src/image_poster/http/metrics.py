@@ -50,6 +50,19 @@ failures = Counter(
     ("work",),
     registry=_registry,
 )
+webhooks = Counter(
+    "image_poster_webhook_tries",
+    "Tries to deliver an event to a receiver of webhooks, by outcome.",
+    ("outcome",),
+    registry=_registry,
+)
+events = Gauge(
+    "image_poster_webhook_events",
+    "Events that wait for an endpoint, are parked, or were deleted beyond the bounds; each minute.",
+    ("endpoint", "state"),
+    multiprocess_mode="mostrecent",
+    registry=_registry,
+)
 limits = Gauge(
     "image_poster_limit",
     "Limits of one caller, as in GET /limits.",

@@ -19,11 +19,18 @@ from image_poster.domain.moderation import (
     Report,
     Subject,
 )
-from image_poster.domain.posts import is_withheld
+from image_poster.domain.posts import StoredPost, is_withheld
 from image_poster.domain.signing import Page
 from image_poster.http import openapi, requests, responses
+from image_poster.http.accounts import (
+    checked_comment_id,
+    created_or_known,
+    private_page,
+    report_body,
+)
 from image_poster.http.auth import identify_writer, require_identity
 from image_poster.http.comments import CommentBody, comment_body
+from image_poster.http.openapi import PAGE_ERRORS
 from image_poster.http.post_bodies import (
     ADMIN_IMAGES,
     AppealBody,
@@ -32,13 +39,6 @@ from image_poster.http.post_bodies import (
     appeal_body,
     post_body,
     private_post_body,
-)
-from image_poster.http.reports import (
-    PAGE_ERRORS,
-    checked_comment_id,
-    created_or_known,
-    private_page,
-    report_body,
 )
 from image_poster.services.moderation import EntryContent, ModerationRenderers
 
@@ -190,7 +190,7 @@ def entry_body(content: EntryContent) -> bytes:
             "kind": entry.kind,
             "post_id": entry.subject.post_id,
             "comment_id": entry.subject.comment_id,
-            "post": None if post is None else msgspec.Raw(_moderated_post_body(content)),
+            "post": None if post is None else msgspec.Raw(_moderated_post_body(post)),
             "comment": None if comment is None else msgspec.Raw(comment_body(comment)),
             "user": entry.subject.user,
             "reports": entry.reports,
@@ -213,10 +213,7 @@ def _entry_appeal_body(entry: QueueEntry) -> EntryAppealBody | None:
     return EntryAppealBody(appeal.text, appeal.created_at, decision)
 
 
-def _moderated_post_body(content: EntryContent) -> bytes:
-    stored = content.post
-    if stored is None:
-        return b"null"
+def _moderated_post_body(stored: StoredPost) -> bytes:
     if is_withheld(stored.post):
         return private_post_body(stored, PrivateView(ADMIN_IMAGES))
     return post_body(stored)

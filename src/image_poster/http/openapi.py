@@ -32,6 +32,7 @@ from image_poster.http.auth import (
     check_json_writer,
     check_viewer,
 )
+from image_poster.http.events import webhook_operations
 from image_poster.http.problems import MEDIA_TYPE, Problem
 from image_poster.http.requests import JSON_MAX_BYTES
 
@@ -278,6 +279,7 @@ def encoded_document(app: Litestar) -> bytes:
             _correct(operation_object, known)
         if path.get("get", {}).get("operationId") in _HEAD_TOO:
             path["head"] = _head(path["get"])
+    document["webhooks"] = webhook_operations()
     return msgspec.json.encode(document)
 
 
@@ -300,3 +302,6 @@ def _correct(operation_object: dict[str, Any], schemes: set[str]) -> None:
         operation_object["security"] = [
             scheme for scheme in operation_object["security"] if scheme.keys() <= schemes
         ]
+
+
+PAGE_ERRORS = (errors.InvalidCursorError, errors.ValidationFailedError)

@@ -12,7 +12,7 @@ from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError,
 from image_poster.domain.posts import Failure, PostStatus, StoredPost, failed_post, is_withheld
 from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
 from image_poster.ports.posts import HookReviews, Job, JobQueue, PendingReview, PostStore
-from image_poster.services.posts import PostService
+from image_poster.services.posts import PostService, expose_ready
 from image_poster.services.review import NO_SCREENING, ImageScreening, usable_hash
 
 # A job that has failed so often is given up: the post fails, and an operator may replay the job.
@@ -147,15 +147,6 @@ class ImagePublisher:
         except PostNotFoundError:
             return None
         return stored.post.status
-
-
-async def expose_ready(posts: PostStore, images: ImageStore, post_id: str) -> None:
-    """Move the renditions of a ready post into the public place. Those of a post that was hidden in
-    the meantime stay private."""
-    if await posts.is_ready(post_id):
-        await images.expose(post_id)
-        if not await posts.is_ready(post_id):
-            await images.withhold(post_id)
 
 
 async def remove_if_deleted(posts: PostStore, images: ImageStore, post_id: str) -> None:

@@ -46,7 +46,7 @@ from image_poster.ports.images import FilesRemainError, ImageStore
 from image_poster.ports.moderation import DecisionStore, ReportStore
 from image_poster.ports.posts import PostStore
 from image_poster.services.accounts import AccountService
-from image_poster.services.images import expose_ready
+from image_poster.services.posts import expose_ready
 
 ForgetCopies = Callable[[str], Awaitable[None]]
 

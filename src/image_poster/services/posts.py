@@ -6,7 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from image_poster.domain.errors import BusyError, GoneError, ImagePosterError, PostNotFoundError
+from image_poster.domain.errors import (
+    BusyError,
+    GoneError,
+    ImagePosterError,
+    PostNotFoundError,
+)
 from image_poster.domain.idempotency import Answer, answer_once
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import rfc3339
@@ -31,7 +36,11 @@ from image_poster.domain.posts import (
 )
 from image_poster.ports import Clock
 from image_poster.ports.images import FilesRemainError, ImageStore, StagedImage
-from image_poster.ports.posts import PostNotifier, PostStore, TombstoneStore
+from image_poster.ports.posts import (
+    PostNotifier,
+    PostStore,
+    TombstoneStore,
+)
 
 _COMMENTS_AT_A_TIME = 500
 # Checks a field's cleaned text for blocked words. Raises `TextBlockedError`.
@@ -205,3 +214,12 @@ class PostPurger:
         if self.forget_copies is not None:
             await self.forget_copies(post_id)
         await self.tombstones.mark_purged(post_id)
+
+
+async def expose_ready(posts: PostStore, images: ImageStore, post_id: str) -> None:
+    """Move the renditions of a ready post into the public place. Those of a post that was hidden in
+    the meantime stay private."""
+    if await posts.is_ready(post_id):
+        await images.expose(post_id)
+        if not await posts.is_ready(post_id):
+            await images.withhold(post_id)

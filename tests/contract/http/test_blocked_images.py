@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from image_poster.adapters.images.pdq import hash_pixels
-from image_poster.domain.hashes import MIN_QUALITY
+from image_poster.adapters.images.pipeline import hash_pixels
+from image_poster.domain.block_lists import MIN_QUALITY
 from image_poster.domain.images import Size
 from support import samples
 from support.api import LOCAL, Api, assert_problem, fields, someone

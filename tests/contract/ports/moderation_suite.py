@@ -25,7 +25,7 @@ from contract.ports.suite import (
     stored_post,
 )
 from fakes import accounts as memory_accounts
-from image_poster.adapters.dynamodb import blocks as dynamodb_blocks
+from image_poster.adapters.dynamodb import standing as dynamodb_blocks
 from image_poster.adapters.sqlite import accounts as sqlite_accounts
 from image_poster.domain.accounts import MAX_BLOCKS, Block, Standing
 from image_poster.domain.comments import Comment, decode_comment

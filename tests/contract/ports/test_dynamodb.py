@@ -4,13 +4,12 @@ import pytest
 
 from contract.ports import moderation_suite, suite
 from fakes.clock import ManualClock
-from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
-from image_poster.adapters.dynamodb.blocks import DynamoBlockStore
+from image_poster.adapters.dynamodb.accounts import DynamoAccountStore, DynamoReportStore
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, DynamoCommentStore
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.reports import DynamoReportStore
+from image_poster.adapters.dynamodb.standing import DynamoBlockStore
 from image_poster.adapters.dynamodb.stream import changes_by_post, decoded_records
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.domain.errors import CommentNotFoundError

@@ -12,31 +12,25 @@ import pytest
 from contract.ports import moderation_suite, suite
 from contract.ports.suite import a_comment, ready, shown
 from fakes.clock import ManualClock
-from image_poster.adapters.sqlite import accounts as accounts_module
-from image_poster.adapters.sqlite import entries, jobs, maintenance, moderation, reports
-from image_poster.adapters.sqlite import feed_queries as feed
-from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
-from image_poster.adapters.sqlite.comments import SqliteCommentStore
+from image_poster.adapters.sqlite import accounts, entries, feed, jobs, maintenance, moderation
+from image_poster.adapters.sqlite.accounts import (
+    SqliteAccountStore,
+)
 from image_poster.adapters.sqlite.database import Database, connect
-from image_poster.adapters.sqlite.feed import (
+from image_poster.adapters.sqlite.jobs import SqliteJobQueue
+from image_poster.adapters.sqlite.maintenance import (
     SqliteCommentImporter,
-    SqliteFeedReader,
-    SqliteFeedRebuilder,
+    WriteProbe,
     greatest_time,
 )
-from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
-from image_poster.adapters.sqlite.jobs import SqliteJobQueue
-from image_poster.adapters.sqlite.maintenance import WriteProbe
-from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.schema import VERSION, SchemaTooNewError, SchemaTooOldError
-from image_poster.adapters.sqlite.uploads import SqliteUploadRecordStore
 from image_poster.domain.comments import Comment, decode_comment, encode_comment
 from image_poster.domain.errors import NotReadyError, NotYoursError, StorageFullError
 from image_poster.domain.feed import EPOCH_MS, FeedCursor, FeedQuery, FeedSort
 from image_poster.domain.ids import new_id, rfc3339
 from image_poster.domain.posts import PostStatus, encode_post
+from support.sqlite_adapters import adapters_of
 
 
 @pytest.fixture
@@ -48,24 +42,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def adapters(database: Database) -> suite.Adapters:
-    clock = ManualClock()
-    decisions = SqliteDecisionStore(database, clock)
-    return moderation_suite.MachineModerationAdapters(
-        clock=clock,
-        posts=SqlitePostStore(database, clock),
-        comments=SqliteCommentStore(database, clock),
-        feed=SqliteFeedReader(database),
-        jobs=SqliteJobQueue(database, clock),
-        tombstones=SqliteTombstoneQueue(database),
-        rebuilder=SqliteFeedRebuilder(database, clock),
-        upload_records=SqliteUploadRecordStore(database),
-        awaited=SqliteUploadRecordStore(database),
-        reports=SqliteReportStore(database, clock),
-        decisions=decisions,
-        hashes=decisions,
-        blocks=SqliteBlockStore(database, clock),
-        accounts=SqliteAccountStore(database, clock),
-    )
+    return adapters_of(database, ManualClock())
 
 
 @pytest.mark.anyio
@@ -321,11 +298,11 @@ def steps_of(path: Path, sql: feed.Sql) -> list[str]:
 
 @pytest.mark.anyio
 async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    from image_poster.adapters.sqlite import schema
+    from image_poster.adapters.sqlite import migrations, schema
 
     path, clock = tmp_path / "old.db", ManualClock()
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.executescript(schema._FIRST)
+    connection.executescript(migrations._FIRST)
     connection.execute("PRAGMA user_version = 1")
     post = suite.a_post()
     connection.execute(
@@ -349,14 +326,14 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: P
 async def test_a_database_of_the_former_version_gets_the_tables_and_indexes_of_moderation(
     tmp_path: Path,
 ) -> None:
-    from image_poster.adapters.sqlite import schema
+    from image_poster.adapters.sqlite import migrations, schema
 
     path, clock = tmp_path / "former.db", ManualClock()
     post, comment = suite.a_post(), suite.a_comment(new_id(), "bob")
-    former = schema._MIGRATIONS.index(schema._MODERATION)
+    former = migrations.MIGRATIONS.index(migrations._MODERATION)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.create_function("fitting_latest", 1, schema._fitting_latest)
-        for migration in schema._MIGRATIONS[:former]:
+        for migration in migrations.MIGRATIONS[:former]:
             connection.executescript(migration)
         connection.execute(f"PRAGMA user_version = {former}")
         connection.execute(
@@ -390,15 +367,15 @@ async def test_each_query_of_moderation_and_accounts_has_an_index(tmp_path: Path
         feed.Sql(moderation._QUEUE, ("", 10)),
         feed.Sql(moderation._LOG, ("~", 10)),
         feed.Sql(moderation._DECISIONS_OF_OWNER, ("alice", "~", 10)),
-        feed.Sql(reports._REPORTS_OF_USER, ("alice", "~", 10)),
-        feed.Sql(reports.LATEST_REPORTS_OF, ("id",)),
-        feed.Sql(reports._OPEN_REPORT, ("alice", "id", None)),
-        feed.Sql(accounts_module._COMMENTS_OF, ("alice", "~", 10)),
-        feed.Sql(accounts_module._ANY_COMMENTS, ("alice", 10)),
+        feed.Sql(accounts._REPORTS_OF_USER, ("alice", "~", 10)),
+        feed.Sql(accounts.LATEST_REPORTS_OF, ("id",)),
+        feed.Sql(accounts._OPEN_REPORT, ("alice", "id", None)),
+        feed.Sql(accounts._COMMENTS_OF, ("alice", "~", 10)),
+        feed.Sql(accounts._ANY_COMMENTS, ("alice", 10)),
         feed.Sql(entries._CLOSE_CONTENT, ("delete", "post:id")),
         feed.Sql(entries.DECISIONS_ABOUT, ("post:id",)),
         feed.Sql(jobs._FAILED, (5, 10)),
-        *(feed.Sql(erasure, ("alice", 10)) for erasure in accounts_module._ERASURES),
+        *(feed.Sql(erasure, ("alice", 10)) for erasure in accounts._ERASURES),
     ]
     plans = {sql.text: steps_of(tmp_path / "plan.db", sql) for sql in queries}
     await database.close()

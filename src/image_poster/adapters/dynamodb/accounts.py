@@ -1,22 +1,41 @@
-"""Accounts in DynamoDB: their standing, and the deletion of all data of one user.
+"""Data of one user in DynamoDB: the account's standing, reports, and the deletion of all data.
 
 An index lists a user's comments, and two list the posts. The other data of a user is in the user's
-partition.
+partition. A report is one transaction with the entry of the queue that counts it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import suppress
 
-from image_poster.adapters.dynamodb import blocks, database, decision_log, entries, paging, schema
+import msgspec
+
+from image_poster.adapters.dynamodb import boto, database, entries, schema, standing
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentStore
-from image_poster.adapters.dynamodb.idempotency import delete_texts, used_mark
-from image_poster.adapters.dynamodb.reports import REPORT, REPORTED, stored_report_of
-from image_poster.adapters.dynamodb.standing import DELETING, DELETIONS, beginning, standing_of
+from image_poster.adapters.dynamodb.idempotency import delete_texts, record_writes, used_mark
+from image_poster.adapters.dynamodb.standing import (
+    DELETING,
+    DELETIONS,
+    WriterCheck,
+    accept_writer,
+    beginning,
+    standing_of,
+)
 from image_poster.domain.accounts import Standing
+from image_poster.domain.errors import CommentNotFoundError, PostNotFoundError
+from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
-from image_poster.domain.moderation import Subject
+from image_poster.domain.moderation import (
+    Action,
+    AlreadyReportedError,
+    EntryKind,
+    NewEntry,
+    QueueEntry,
+    Report,
+    Subject,
+    outcome_of,
+)
 from image_poster.domain.signing import Page
 from image_poster.ports import Clock
 
@@ -61,7 +80,7 @@ class DynamoAccountStore:
     async def deleting(self) -> list[str]:
         names = ("due", "due_at")
         query = database.Query(DELETIONS, _READ_AT_A_TIME, on="due", names=names)
-        users = [str(item["due_at"]) async for item in paging.all_items(self._table, query)]
+        users = [str(item["due_at"]) async for item in boto.all_items(self._table, query)]
         # The index is a moment behind.
         return [user for user in users if (await self._account(user)).is_deleting]
 
@@ -82,7 +101,7 @@ class DynamoAccountStore:
         return list(dict.fromkeys(post_ids))
 
     async def comments_of(self, user: str, *, limit: int, after: str | None) -> Page[bytes, str]:
-        page = await paging.item_page(self._table, _comments_query(user, limit, after))
+        page = await boto.item_page(self._table, _comments_query(user, limit, after))
         live = await self._live(page.items)
         posts = await self._posts_of(live)
         newest = sorted(live, key=schema.comment_id_of, reverse=True)
@@ -103,7 +122,7 @@ class DynamoAccountStore:
         await asyncio.sleep(0)  # as in `erase_comments`
         erased = 0
         query = database.Query(schema.user_partition(user), _READ_AT_A_TIME)
-        async for item in paging.all_items(self._table, query):
+        async for item in boto.all_items(self._table, query):
             erased += await self._erase_record(user, item)
             if erased == limit:
                 break
@@ -155,14 +174,14 @@ class DynamoAccountStore:
     async def _erase_record(self, user: str, item: database.Item) -> bool:
         """Erase a record of the user's partition; False if it stays."""
         sk = str(item[database.SK])
-        if sk.startswith(decision_log.OWNED):
+        if sk.startswith(entries.OWNED):
             return await self._erase_appeal(item)
         if sk == schema.ACCOUNT:
             return False
         if sk.startswith(schema.RECORD):
             await self._table.write(used_mark(item))
-        elif sk.startswith(blocks.BLOCK):
-            await self._table.write(blocks.unpairing(user, sk.removeprefix(blocks.BLOCK)))
+        elif sk.startswith(standing.BLOCK):
+            await self._table.write(standing.unpairing(user, sk.removeprefix(standing.BLOCK)))
         elif sk.startswith(REPORT):
             await self._erase_report(item)
         else:
@@ -179,7 +198,7 @@ class DynamoAccountStore:
         """Erase the text of an appeal; False if the decision has none."""
         if "appeal_text" not in item:
             return False
-        subject = decision_log.decision_of(item["doc"]).subject
+        subject = entries.decision_of(item["doc"]).subject
         await entries.forget_appeal(self._table, subject, str(item["appeal_entry"]))
         erasing = database.Update(schema.key_of(item), remove=("appeal_text",))
         await self._table.write(erasing)
@@ -189,3 +208,132 @@ class DynamoAccountStore:
 def _comments_query(user: str, limit: int, after: str | None) -> database.Query:
     partition, names = schema.author_partition(user), ("author", "id")
     return database.Query(partition, limit, after, "author", names)
+
+
+REPORT, REPORTED = "REPORT#", "REPORTED#"
+
+
+def report_key(reporter: str, report_id: str) -> database.Key:
+    """The key of a user's report."""
+    return database.Key(schema.user_partition(reporter), f"{REPORT}{report_id}")
+
+
+def reported_key(reporter: str, post_id: str) -> database.Key:
+    """The key of the fact that a user reported a post."""
+    return database.Key(schema.user_partition(reporter), f"{REPORTED}{post_id}")
+
+
+class StoredReport(msgspec.Struct, frozen=True):
+    """A report as stored, and the id of its entry, by whose outcome it is closed."""
+
+    report: Report
+    entry: str
+
+    @property
+    def closed_key(self) -> database.Key:
+        """The key of the entry's outcome."""
+        return entries.closed_key(self.report.subject, self.entry)
+
+    @property
+    def reporter_key(self) -> database.Key:
+        """The key of the item by which the reporter has one report in the entry."""
+        return entries.reporter_key(self.report.subject, self.entry, self.report.reporter)
+
+
+def stored_report_of(item: database.Item) -> StoredReport:
+    """The report of an item of `report_key`."""
+    return msgspec.json.decode(str(item["report"]), type=StoredReport)
+
+
+class DynamoReportStore:
+    """`ReportStore` in DynamoDB."""
+
+    def __init__(
+        self, table: BotoTable, clock: Clock, *, check_may_write: WriterCheck = accept_writer
+    ) -> None:
+        self._table = table
+        self._clock = clock
+        self._check_may_write = check_may_write
+
+    async def check_unused(self, record: IdempotencyRecord | None) -> None:
+        await record_writes(self._table, record, self._clock)
+
+    @database.retried
+    async def add(self, report: Report, record: IdempotencyRecord | None = None) -> None:
+        recording = await record_writes(self._table, record, self._clock)
+        await self._check_may_write(report.reporter)
+        slot = await self._table.get(entries.entry_key(report.subject, EntryKind.REPORT))
+        if slot is not None and entries.is_open(slot):
+            entry = entries.entry_of(slot)
+            await self._check_first(report, entry)
+        else:
+            new = NewEntry(report.id, EntryKind.REPORT, report.created_at)
+            entry = entries.new_entry(new, report.subject)
+        await self._check_exists(report)
+        storing = entries.storing(entries.with_report(entry, report), slot)
+        await self._table.transact([storing, *_report_writes(report, entry.id), *recording])
+
+    async def _check_first(self, report: Report, entry: QueueEntry) -> None:
+        """Raises `AlreadyReportedError` if the reporter has a report in this open entry."""
+        key = entries.reporter_key(report.subject, entry.id, report.reporter)
+        item = await self._table.get(key)
+        if item is None:
+            return
+        former = await self._table.get(report_key(report.reporter, str(item["report"])))
+        if former is not None:
+            raise AlreadyReportedError(stored_report_of(former).report)
+
+    async def _check_exists(self, report: Report) -> None:
+        """Check that the post or comment was not deleted in the meantime: nothing would close its
+        entry. Raises `PostNotFoundError` and `CommentNotFoundError`."""
+        post = await self._table.get(schema.post_key(report.post_id))
+        if post is None or schema.is_tombstone(post):
+            raise PostNotFoundError
+        if report.comment_id is None:
+            return
+        comment = await self._table.get(schema.comment_key(report.post_id, report.comment_id))
+        if comment is None or "deleted_by" in comment:
+            raise CommentNotFoundError
+
+    async def page(self, reporter: str, *, limit: int, after: str | None) -> Page[Report, str]:
+        query = database.Query(
+            schema.user_partition(reporter),
+            limit,
+            before=boto.start_key(REPORT, after),
+            prefix=REPORT,
+        )
+        page = await boto.item_page(self._table, query)
+        stored = [stored_report_of(item) for item in page.items]
+        keys = (report.closed_key for report in stored)
+        closed = await entries.closing_actions(self._table, keys)
+        reports = [_with_outcome(report, closed.get(report.closed_key)) for report in stored]
+        return Page(reports, None if page.next is None else page.next.removeprefix(REPORT))
+
+    async def reported_posts(self, reporter: str, post_ids: Collection[str]) -> frozenset[str]:
+        keys = [reported_key(reporter, post_id) for post_id in dict.fromkeys(post_ids)]
+        items = await self._table.get_many(keys, consistent=False) if keys else []
+        return frozenset(str(item[database.SK]).removeprefix(REPORTED) for item in items)
+
+
+def _report_writes(report: Report, entry_id: str) -> list[database.Write]:
+    """The writes of a report, once for each reporter and entry."""
+    once = (database.Lacks(database.PK),)
+    document = msgspec.json.encode(StoredReport(report, entry_id)).decode()
+    writes: list[database.Write] = [
+        database.Update(report_key(report.reporter, report.id), put={"report": document}),
+        database.Update(
+            entries.reporter_key(report.subject, entry_id, report.reporter),
+            put={"report": report.id},
+            when=once,
+        ),
+    ]
+    if report.comment_id is None:
+        key = reported_key(report.reporter, report.post_id)
+        writes.append(database.Update(key, put={"at": report.created_at}))
+    return writes
+
+
+def _with_outcome(stored: StoredReport, closed_by: Action | None) -> Report:
+    if closed_by is None:
+        return stored.report
+    return msgspec.structs.replace(stored.report, outcome=outcome_of(closed_by))

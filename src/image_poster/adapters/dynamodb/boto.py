@@ -1,145 +1,24 @@
-"""The table by botocore: keys, writes, conditions and queries as arguments of DynamoDB's API.
-
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html
-
-Expressions use a placeholder for each name and value, so no attribute collides with a reserved
-word.
-"""
+"""The table by botocore: its operations with their retries, the probe of its writes, and reads of
+several pages."""
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from image_poster.adapters.dynamodb import database, schema
+from image_poster.adapters.dynamodb.database import (
+    decoded_item,
+    encoded_key,
+    encoded_value,
+    query_arguments,
+    write_arguments,
+)
 from image_poster.domain.errors import BusyError, NotReadyError
-
-Arguments = dict[str, Any]
-Attributes = dict[str, dict[str, Any]]
-
-
-def encoded_value(value: database.Value) -> dict[str, Any]:
-    """Encode a value for DynamoDB."""
-    if isinstance(value, bool):
-        return {"BOOL": value}
-    if isinstance(value, int):
-        return {"N": str(value)}
-    return {"B": value} if isinstance(value, bytes) else {"S": value}
-
-
-def encoded_item(item: Mapping[str, database.Value]) -> Attributes:
-    """Encode an item for DynamoDB."""
-    return {name: encoded_value(value) for name, value in item.items()}
-
-
-def encoded_key(key: database.Key) -> Attributes:
-    """Encode a key for DynamoDB."""
-    return encoded_item({database.PK: key.pk, database.SK: key.sk})
-
-
-def decoded_item(attributes: Attributes) -> database.Item:
-    """Decode an item from DynamoDB."""
-    return {name: _decoded_value(value) for name, value in attributes.items()}
-
-
-def _decoded_value(encoded: dict[str, Any]) -> database.Value:
-    ((kind, content),) = encoded.items()
-    value: database.Value = int(content) if kind == "N" else content
-    return value
-
-
-class _Placeholders:
-    """The placeholders of an expression for names and values."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, str] = {}
-        self.values: Attributes = {}
-
-    def name(self, name: str) -> str:
-        placeholder = f"#{name}"
-        self.names[placeholder] = name
-        return placeholder
-
-    def value(self, value: database.Value) -> str:
-        placeholder = f":v{len(self.values)}"
-        self.values[placeholder] = encoded_value(value)
-        return placeholder
-
-    def arguments(self) -> Arguments:
-        """The parameters that explain the placeholders; DynamoDB refuses empty ones."""
-        explained = {
-            "ExpressionAttributeNames": self.names,
-            "ExpressionAttributeValues": self.values,
-        }
-        return {name: content for name, content in explained.items() if content}
-
-
-def write_arguments(write: database.Write) -> Arguments:
-    """The arguments of PutItem, UpdateItem or DeleteItem, without the table's name."""
-    placeholders = _Placeholders()
-    arguments: Arguments = {}
-    if isinstance(write, database.Put):
-        arguments["Item"] = encoded_item(write.item)
-    else:
-        arguments["Key"] = encoded_key(write.key)
-    if isinstance(write, database.Update):
-        arguments["UpdateExpression"] = _changes(write, placeholders)
-    if write.when:
-        arguments["ConditionExpression"] = " AND ".join(_clauses(write.when, placeholders))
-        arguments["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-    return {**arguments, **placeholders.arguments()}
-
-
-def query_arguments(query: database.Query) -> Arguments:
-    """The arguments of Query, without the table's name."""
-    placeholders = _Placeholders()
-    pk, sk = query.names
-    condition = f"{placeholders.name(pk)} = {placeholders.value(query.pk)}"
-    arguments: Arguments = {"ScanIndexForward": query.ascending, "Limit": query.limit}
-    if query.prefix:
-        # A condition has one comparison of the sort key, so the start is the last key before.
-        condition += (
-            f" AND begins_with({placeholders.name(sk)}, {placeholders.value(query.prefix)})"
-        )
-        if query.start is not None:
-            arguments["ExclusiveStartKey"] = encoded_item({pk: query.pk, sk: query.start})
-    elif query.start is not None:
-        comparison = ">" if query.ascending else "<"
-        condition += f" AND {placeholders.name(sk)} {comparison} {placeholders.value(query.start)}"
-    arguments["KeyConditionExpression"] = condition
-    if query.without:
-        without = map(database.Lacks, query.without)
-        arguments["FilterExpression"] = " AND ".join(_clauses(without, placeholders))
-    if query.on is not None:
-        arguments["IndexName"] = query.on
-    return {**arguments, **placeholders.arguments()}
-
-
-def _changes(update: database.Update, placeholders: _Placeholders) -> str:
-    name, value = placeholders.name, placeholders.value
-    clauses = {
-        "SET": [f"{name(key)} = {value(new)}" for key, new in update.put.items()],
-        "ADD": [f"{name(key)} {value(amount)}" for key, amount in update.add.items()],
-        "REMOVE": [name(key) for key in update.remove],
-    }
-    return " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
-
-
-def _clauses(
-    conditions: Iterable[database.Condition], placeholders: _Placeholders
-) -> Iterator[str]:
-    for condition in conditions:
-        name = placeholders.name(condition.name)
-        if isinstance(condition, database.HasValue):
-            yield f"{name} = {placeholders.value(condition.value)}"
-        elif isinstance(condition, database.Has):
-            yield f"attribute_exists({name})"
-        else:
-            yield f"attribute_not_exists({name})"
-
+from image_poster.domain.signing import Page
 
 _FIRST_PAUSE_SECONDS = 0.05
 _MAX_ROUNDS = 8
@@ -332,3 +211,49 @@ class DynamoWriteProbe:
         except (BusyError, ClientError) as exc:
             return exc
         return None
+
+
+async def all_items(table: BotoTable, query: database.Query) -> AsyncIterator[database.Item]:
+    """All items of a query, page by page; of a table, after every write that returned."""
+    start = query.start
+    while True:
+        page = await table.query(query.starting_at(start), consistent=query.on is None)
+        for item in page.items:
+            yield item
+        if page.next is None:
+            return
+        start = page.next
+
+
+async def item_page(table: BotoTable, query: database.Query) -> Page[database.Item, str]:
+    """The first `query.limit` items of a query, and the sort key after which the next page starts.
+    It reads on where items are left out (`query.without`)."""
+    items: list[database.Item] = []
+    async for item in all_items(table, query._replace(limit=query.limit + 1)):
+        items.append(item)
+        if len(items) > query.limit:
+            shown = items[: query.limit]
+            return Page(shown, str(shown[-1][query.names[1]]))
+    return Page(items, None)
+
+
+def start_key(prefix: str, after: str | None) -> str | None:
+    """The start of a query of the sort keys with this prefix, behind the id or name `after`."""
+    return None if after is None else f"{prefix}{after}"
+
+
+async def newest_counted(table: BotoTable, post_id: str, limit: int) -> list[bytes]:
+    """The `limit` latest counted comments, newest first, read from the comments' own items."""
+    newest: list[bytes] = []
+    query = database.Query(
+        schema.post_key(post_id).pk,
+        2 * limit,
+        before=schema.AFTER_COMMENTS,
+        without=("deleted_by",),
+    )
+    async for item in all_items(table, query):
+        if item["counted"]:
+            newest.append(schema.doc_of(item))
+        if len(newest) == limit:
+            break
+    return newest

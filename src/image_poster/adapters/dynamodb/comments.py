@@ -6,8 +6,7 @@ comment is counted twice, in spite of concurrent counters and crashes."""
 
 from collections.abc import Callable, Iterable, Iterator
 
-from image_poster.adapters.dynamodb import database, decision_log, entries, paging, schema
-from image_poster.adapters.dynamodb.blocks import check_not_blocked
+from image_poster.adapters.dynamodb import boto, database, entries, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
     check_unused,
@@ -16,8 +15,8 @@ from image_poster.adapters.dynamodb.idempotency import (
     delete_texts,
     put_once,
 )
-from image_poster.adapters.dynamodb.ready_posts import ReadyPosts
-from image_poster.adapters.dynamodb.standing import WriterCheck, accept_writer
+from image_poster.adapters.dynamodb.posts import ReadyPosts
+from image_poster.adapters.dynamodb.standing import WriterCheck, accept_writer, check_not_blocked
 from image_poster.domain.comments import (
     Comment,
     CommentState,
@@ -170,7 +169,7 @@ class DynamoCommentStore:
         if item is None or "deleted_by" in item:
             raise database.ConditionFailedError(item)
         logged = of_owner(decision, str(item["creator"]))
-        more = await decision_log.logging_of(self._table, logged)
+        more = await entries.logging_of(self._table, logged)
         await delete_logged(self._table, deletion, item, more)
 
     def removing(self, post_id: str, comment_id: str, by: Identity) -> database.Update:
@@ -272,7 +271,7 @@ class DynamoCommentCounter:
         before = tally_of(post)
         newest: list[bytes] | None = None
         if needs_newest(before, batch, self.latest_kept):
-            newest = await paging.newest_counted(self._table, post_id, self.latest_kept)
+            newest = await boto.newest_counted(self._table, post_id, self.latest_kept)
         result = fold(before, batch, newest, self.latest_kept)
         writes = list(self._comment_writes(post_id, result))
         if result.tally != before:

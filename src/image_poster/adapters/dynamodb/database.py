@@ -1,4 +1,5 @@
-"""Requests to DynamoDB as values: keys, conditions, writes, queries.
+"""Requests to DynamoDB as values: keys, conditions, writes, queries; and their encoding as
+arguments of DynamoDB's API.
 
 `BotoTable` sends them to AWS, and the tests' `FakeTable` applies them in memory. Conditions are on
 attributes of one item, and all of them must hold:
@@ -6,11 +7,24 @@ attributes of one item, and all of them must hold:
     HasValue(name, value)  the attribute has this value
     Has(name)              the attribute exists
     Lacks(name)            the attribute, or the whole item, does not exist
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html
+
+Expressions use a placeholder for each name and value, so no attribute collides with a reserved
+word.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import suppress
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -186,3 +200,125 @@ def retried(
         raise AssertionError  # `attempts` ends with an error of its own
 
     return repeated
+
+
+ApiArguments = dict[str, Any]
+Attributes = dict[str, dict[str, Any]]
+
+
+def encoded_value(value: Value) -> dict[str, Any]:
+    """Encode a value for DynamoDB."""
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, int):
+        return {"N": str(value)}
+    return {"B": value} if isinstance(value, bytes) else {"S": value}
+
+
+def encoded_item(item: Mapping[str, Value]) -> Attributes:
+    """Encode an item for DynamoDB."""
+    return {name: encoded_value(value) for name, value in item.items()}
+
+
+def encoded_key(key: Key) -> Attributes:
+    """Encode a key for DynamoDB."""
+    return encoded_item({PK: key.pk, SK: key.sk})
+
+
+def decoded_item(attributes: Attributes) -> Item:
+    """Decode an item from DynamoDB."""
+    return {name: _decoded_value(value) for name, value in attributes.items()}
+
+
+def _decoded_value(encoded: dict[str, Any]) -> Value:
+    ((kind, content),) = encoded.items()
+    value: Value = int(content) if kind == "N" else content
+    return value
+
+
+class _Placeholders:
+    """The placeholders of an expression for names and values."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self.values: Attributes = {}
+
+    def name(self, name: str) -> str:
+        placeholder = f"#{name}"
+        self.names[placeholder] = name
+        return placeholder
+
+    def value(self, value: Value) -> str:
+        placeholder = f":v{len(self.values)}"
+        self.values[placeholder] = encoded_value(value)
+        return placeholder
+
+    def arguments(self) -> ApiArguments:
+        """The parameters that explain the placeholders; DynamoDB refuses empty ones."""
+        explained = {
+            "ExpressionAttributeNames": self.names,
+            "ExpressionAttributeValues": self.values,
+        }
+        return {name: content for name, content in explained.items() if content}
+
+
+def write_arguments(write: Write) -> ApiArguments:
+    """The arguments of PutItem, UpdateItem or DeleteItem, without the table's name."""
+    placeholders = _Placeholders()
+    arguments: ApiArguments = {}
+    if isinstance(write, Put):
+        arguments["Item"] = encoded_item(write.item)
+    else:
+        arguments["Key"] = encoded_key(write.key)
+    if isinstance(write, Update):
+        arguments["UpdateExpression"] = _changes(write, placeholders)
+    if write.when:
+        arguments["ConditionExpression"] = " AND ".join(_clauses(write.when, placeholders))
+        arguments["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    return {**arguments, **placeholders.arguments()}
+
+
+def query_arguments(query: Query) -> ApiArguments:
+    """The arguments of Query, without the table's name."""
+    placeholders = _Placeholders()
+    pk, sk = query.names
+    condition = f"{placeholders.name(pk)} = {placeholders.value(query.pk)}"
+    arguments: ApiArguments = {"ScanIndexForward": query.ascending, "Limit": query.limit}
+    if query.prefix:
+        # A condition has one comparison of the sort key, so the start is the last key before.
+        condition += (
+            f" AND begins_with({placeholders.name(sk)}, {placeholders.value(query.prefix)})"
+        )
+        if query.start is not None:
+            arguments["ExclusiveStartKey"] = encoded_item({pk: query.pk, sk: query.start})
+    elif query.start is not None:
+        comparison = ">" if query.ascending else "<"
+        condition += f" AND {placeholders.name(sk)} {comparison} {placeholders.value(query.start)}"
+    arguments["KeyConditionExpression"] = condition
+    if query.without:
+        without = map(Lacks, query.without)
+        arguments["FilterExpression"] = " AND ".join(_clauses(without, placeholders))
+    if query.on is not None:
+        arguments["IndexName"] = query.on
+    return {**arguments, **placeholders.arguments()}
+
+
+def _changes(update: Update, placeholders: _Placeholders) -> str:
+    name, value = placeholders.name, placeholders.value
+    clauses = {
+        "SET": [f"{name(key)} = {value(new)}" for key, new in update.put.items()],
+        "ADD": [f"{name(key)} {value(amount)}" for key, amount in update.add.items()],
+        "REMOVE": [name(key) for key in update.remove],
+    }
+    return " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
+
+
+def _clauses(conditions: Iterable[Condition], placeholders: _Placeholders) -> Iterator[str]:
+    for condition in conditions:
+        name = placeholders.name(condition.name)
+        if isinstance(condition, HasValue):
+            yield f"{name} = {placeholders.value(condition.value)}"
+        elif isinstance(condition, Has):
+            yield f"attribute_exists({name})"
+        else:
+            yield f"attribute_not_exists({name})"

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import msgspec
 
-from image_poster.adapters.dynamodb import comments, database, paging, schema
+from image_poster.adapters.dynamodb import boto, comments, database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.domain.comments import Tally, join_latest
 from image_poster.domain.feed import (
@@ -194,7 +194,7 @@ class DynamoFeedRebuilder:
     async def _correct(self, post: database.Item, counted: int) -> bool:
         """Correct the post's tally and feed entry. Returns True if they were wrong."""
         post_id, latest_kept = str(post["id"]), self._counter.latest_kept
-        newest = await paging.newest_counted(self._table, post_id, latest_kept)
+        newest = await boto.newest_counted(self._table, post_id, latest_kept)
         tally = Tally(counted, join_latest(newest, latest_kept))
         keys = schema.index_keys(post_id, str(post["creator"]), str(post["status"]), self._shards)
         agrees = comments.tally_of(post) == tally

@@ -4,7 +4,7 @@ opens or closes."""
 from collections.abc import Callable
 from typing import NamedTuple
 
-from image_poster.adapters.dynamodb import database, decision_log, entries, paging, schema
+from image_poster.adapters.dynamodb import boto, database, entries, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.comments import DynamoCommentStore
 from image_poster.adapters.dynamodb.idempotency import live_clearing, record_writes
@@ -47,7 +47,7 @@ class _Loaded(NamedTuple):
     `slots` have the open entries."""
 
     content: database.Item | None
-    decisions: decision_log.SubjectDecisions
+    decisions: entries.SubjectDecisions
     slots: list[database.Item]
     state: SubjectState
 
@@ -78,7 +78,7 @@ class DynamoDecisionStore:
         query = database.Query(
             entries.QUEUE, limit, on="due", names=("due", "due_at"), ascending=True, after=after
         )
-        page = await paging.item_page(self._table, query)
+        page = await boto.item_page(self._table, query)
         items = await self._table.get_many([schema.key_of(item) for item in page.items])
         # The index is a moment behind; the items have the current state.
         open_entries = [entries.entry_of(item) for item in items if entries.is_open(item)]
@@ -101,7 +101,7 @@ class DynamoDecisionStore:
         if not verdict.is_new:
             return verdict
         writes = [
-            *decision_log.logging(verdict.decision, loaded.decisions),
+            *entries.logging(verdict.decision, loaded.decisions),
             *_closings(decision, loaded.slots),
             *await self._effects(verdict, loaded, block_image=block_image),
             *recording,
@@ -111,31 +111,31 @@ class DynamoDecisionStore:
         return verdict
 
     async def log(self, *, limit: int, after: str | None) -> Page[Decision, str]:
-        query = database.Query(decision_log.LOG, limit, before=after)
-        page = await paging.item_page(self._table, query)
-        return Page([decision_log.decision_of(item["doc"]) for item in page.items], page.next)
+        query = database.Query(entries.LOG, limit, before=after)
+        page = await boto.item_page(self._table, query)
+        return Page([entries.decision_of(item["doc"]) for item in page.items], page.next)
 
     async def about(
         self, owner: str, *, limit: int, after: str | None
     ) -> Page[AppealedDecision, str]:
-        prefix = decision_log.OWNED
+        prefix = entries.OWNED
         query = database.Query(
             schema.user_partition(owner),
             limit,
-            before=paging.start_key(prefix, after),
+            before=boto.start_key(prefix, after),
             prefix=prefix,
         )
-        page = await paging.item_page(self._table, query)
-        decisions = await decision_log.appealed(self._table, page.items)
+        page = await boto.item_page(self._table, query)
+        decisions = await entries.appealed(self._table, page.items)
         return Page(decisions, None if page.next is None else page.next.removeprefix(prefix))
 
     async def in_force(self, post_id: str) -> AppealedDecision | None:
-        decisions = await decision_log.find_decisions(self._table, Subject(post_id))
+        decisions = await entries.find_decisions(self._table, Subject(post_id))
         decision = decisions.in_force
         if decision is None:
             return None
-        item = await self._table.get(decision_log.owned_key(decision.owner, decision.id))
-        appealed = await decision_log.appealed(self._table, [item] if item else [])
+        item = await self._table.get(entries.owned_key(decision.owner, decision.id))
+        appealed = await entries.appealed(self._table, [item] if item else [])
         return appealed[0] if appealed else AppealedDecision(decision, None)
 
     @database.retried
@@ -148,7 +148,7 @@ class DynamoDecisionStore:
     ) -> None:
         recording = await record_writes(self._table, record, self._clock)
         await self._check_may_write(owner, while_banned=True)
-        item = await self._table.get(decision_log.owned_key(owner, decision_id))
+        item = await self._table.get(entries.owned_key(owner, decision_id))
         decision = _appealable(item)
         slot = await self._table.get(entries.entry_key(decision.subject, EntryKind.APPEAL))
         if slot is not None and entries.is_open(slot):
@@ -157,7 +157,7 @@ class DynamoDecisionStore:
             new = NewEntry(self._clock.new_id(), EntryKind.APPEAL, appeal.created_at)
             entry = entries.new_entry(new, decision.subject)
         marking = database.Update(
-            decision_log.owned_key(owner, decision_id),
+            entries.owned_key(owner, decision_id),
             put={
                 "appeal_text": appeal.text,
                 "appealed_at": appeal.created_at,
@@ -187,13 +187,13 @@ class DynamoDecisionStore:
         if self._hashes:
             after = least_id(milliseconds_of(max(self._hashes)) - _CLOCKS_DIFFER_MS)
         query = database.Query(HASHES, _HASHES_AT_A_TIME, ascending=True, after=after)
-        async for item in paging.all_items(self._table, query):
+        async for item in boto.all_items(self._table, query):
             self._hashes[str(item[database.SK])] = int(str(item["hash"]), 16)
 
     async def _load(self, subject: Subject) -> _Loaded:
         """Read the state of a subject."""
         content = await self._table.get(_content_key(subject))
-        decisions = await decision_log.find_decisions(self._table, subject)
+        decisions = await entries.find_decisions(self._table, subject)
         slots = await entries.open_entries(self._table, subject)
         state = SubjectState(
             open_kinds=frozenset(entries.entry_of(slot).kind for slot in slots),
@@ -298,7 +298,7 @@ def _appealable(item: database.Item | None) -> Decision:
         raise DecisionNotFoundError
     if "appealed_at" in item:
         raise AppealMadeError
-    decision = decision_log.decision_of(item["doc"])
+    decision = entries.decision_of(item["doc"])
     if decision.action not in APPEALABLE:
         raise DecisionConflictError
     return decision

@@ -1,10 +1,12 @@
-"""Posts in DynamoDB. A post changes by comparing and swapping its `version`."""
+"""Posts in DynamoDB. A post changes by comparing and swapping its `version`. A cache holds which
+posts are ready: a warm Lambda reads the post of many comments once."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple
 
-from image_poster.adapters.dynamodb import database, decision_log, entries, schema
+from image_poster.adapters.dynamodb import database, entries, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
     check_unused,
@@ -13,6 +15,7 @@ from image_poster.adapters.dynamodb.idempotency import (
     delete_texts,
     put_once,
 )
+from image_poster.adapters.dynamodb.uploads import PostQuotas
 from image_poster.domain.errors import ImagePosterError, NotYoursError, PostNotFoundError
 from image_poster.domain.idempotency import KEPT_MS, IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -27,20 +30,6 @@ _FEED_KEYS = ("feed", "creator_feed")
 _UNFINISHED_KEY = "unfinished"
 # Attributes with texts and a hash of the image, which a tombstone does not have.
 _DERIVED = ("upload_metadata", "image_hash")
-
-
-class PostQuotas(Protocol):
-    """The quotas and the standing of a new post's creator. They count nothing in the post's own
-    write."""
-
-    async def check_may_write(self, user: str) -> None:
-        """Raise `BannedError` or `AccountDeletedError` if the user may not write."""
-
-    async def admit(self, user: str, upload: Upload) -> None:
-        """Raise `RateLimitedError` if the user may begin no further upload."""
-
-    async def charge(self, user: str, size: int) -> None:
-        """Count the bytes of an image that came with its request."""
 
 
 class DynamoPostStore:
@@ -153,7 +142,7 @@ class DynamoPostStore:
     async def _records(self, post: Post, records: ModerationRecords) -> list[database.Write]:
         """The writes of a change's decision and entry of the queue."""
         decision = of_owner(records.decision, post.creator)
-        writes = await decision_log.logging_of(self._table, decision)
+        writes = await entries.logging_of(self._table, decision)
         if records.entry is None:
             return writes
         subject = Subject(post.id)
@@ -189,7 +178,7 @@ class DynamoPostStore:
         if item is None or schema.is_tombstone(item):
             raise database.ConditionFailedError(item)
         logged = of_owner(decision, str(item["creator"]))
-        more = await decision_log.logging_of(self._table, logged)
+        more = await entries.logging_of(self._table, logged)
         await delete_logged(self._table, deletion, item, more)
 
     def removing(self, post_id: str, by: Identity, *, ended: bool = False) -> database.Update:
@@ -313,3 +302,47 @@ def _explain(item: database.Item | None, by: Identity) -> None:
             return
         raise PostNotFoundError
     raise NotYoursError if item["status"] == PostStatus.READY else PostNotFoundError
+
+
+_CACHE_MS = 60_000
+_MAX_CACHED = 10_000
+
+
+class _ReadyPost(NamedTuple):
+    """A cached fact: a post of `creator` is ready, until `until_ms` (since 1970)."""
+
+    creator: str
+    until_ms: int
+
+
+class ReadyPosts:
+    """The creators of ready posts, each cached for a minute."""
+
+    def __init__(self, table: BotoTable, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+        self._posts: OrderedDict[str, _ReadyPost] = OrderedDict()
+
+    def forget(self, post_id: str) -> None:
+        """Drop a post from the cache."""
+        self._posts.pop(post_id, None)
+
+    async def creator_of(self, post_id: str) -> str | None:
+        """The creator of a ready post; None for any other post. An eventually consistent read is
+        enough for a ready post; a strongly consistent one precedes a refusal."""
+        cached = self._posts.get(post_id)
+        if cached is not None and cached.until_ms > self._clock.now_ms():
+            return cached.creator
+        for consistent in (False, True):
+            item = await self._table.get(schema.post_key(post_id), consistent=consistent)
+            if item is not None and item["status"] == PostStatus.READY:
+                return self._cache(post_id, str(item["creator"]))
+        self.forget(post_id)
+        return None
+
+    def _cache(self, post_id: str, creator: str) -> str:
+        self._posts[post_id] = _ReadyPost(creator, self._clock.now_ms() + _CACHE_MS)
+        self._posts.move_to_end(post_id)
+        if len(self._posts) > _MAX_CACHED:
+            self._posts.popitem(last=False)
+        return creator

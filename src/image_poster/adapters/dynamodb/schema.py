@@ -8,6 +8,7 @@ from zlib import crc32
 import msgspec
 
 from image_poster.adapters.dynamodb.database import PK, SK, Item, Key, Value
+from image_poster.domain.accounts import Usage
 from image_poster.domain.comments import Comment, CommentState, encode_comment
 from image_poster.domain.feed import (
     ALWAYS,
@@ -21,7 +22,6 @@ from image_poster.domain.feed import (
 from image_poster.domain.idempotency import KEPT_MS
 from image_poster.domain.posts import Post, PostStatus, StoredPost, encode_post
 from image_poster.domain.uploads import Upload
-from image_poster.domain.usage import Usage
 
 POST = "POST"
 COMMENT = "COMMENT#"

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from image_poster.adapters.dynamodb import schema
-from image_poster.adapters.dynamodb.boto import decoded_item
-from image_poster.adapters.dynamodb.database import Item
+from image_poster.adapters.dynamodb.database import Item, decoded_item
 from image_poster.adapters.dynamodb.standing import DELETING
 from image_poster.domain.errors import BusyError
 from image_poster.domain.posts import PostStatus

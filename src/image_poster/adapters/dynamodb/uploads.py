@@ -2,14 +2,17 @@
 conditional update a piece). Users' usage of quotas, one item a user."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from image_poster.adapters.dynamodb import database, schema
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.standing import standing_of
-from image_poster.domain.accounts import Standing
-from image_poster.domain.errors import UploadGoneError
+from image_poster.domain.accounts import NO_USAGE, Standing, Usage
+from image_poster.domain.errors import (
+    UploadGoneError,
+)
 from image_poster.domain.posts import PostStatus
-from image_poster.domain.usage import NO_USAGE, Usage
+from image_poster.domain.uploads import Upload
 from image_poster.ports import Clock
 from image_poster.ports.uploads import UploadRecord
 
@@ -113,3 +116,17 @@ class DynamoUsageStore:
             unchanged = database.HasValue("version", item["version"])
         new = schema.usage_item(user, after, version, self._clock.now_ms())
         await self._table.write(database.Put(new, (unchanged,)))
+
+
+class PostQuotas(Protocol):
+    """The quotas and the standing of a new post's creator. They count nothing in the post's own
+    write."""
+
+    async def check_may_write(self, user: str) -> None:
+        """Raise `BannedError` or `AccountDeletedError` if the user may not write."""
+
+    async def admit(self, user: str, upload: Upload) -> None:
+        """Raise `RateLimitedError` if the user may begin no further upload."""
+
+    async def charge(self, user: str, size: int) -> None:
+        """Count the bytes of an image that came with its request."""

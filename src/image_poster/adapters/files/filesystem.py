@@ -6,20 +6,22 @@ leads out of.
   the file has also reached disk".
 - `ConfinedFolder`: other users may be able to write to the target of a backup, and root may run the
   command. So each part of a name is opened relative to its parent (openat(2), O_NOFOLLOW).
+- `OpenFile`: a stored file that is read in ranges.
 """
 
+import asyncio
 import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from image_poster.domain.errors import StorageFullError
+from image_poster.domain.errors import ImageNotFoundError, StorageFullError
 
 # Errors of link(2) where a file system, or the kernel's protection, makes no hard link.
 _NO_LINK = {
@@ -276,3 +278,51 @@ def ensure_folder(folder: Path) -> None:
         ensure_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync(folder.parent)
+
+
+class OpenFile:
+    """A `StoredFile`. Bytes in the page cache are read directly, others by a thread."""
+
+    def __init__(self, path: Path, place: str | None = None) -> None:
+        self.place = place
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as exc:
+            raise ImageNotFoundError from exc
+        status = os.fstat(self._descriptor)
+        self.size = status.st_size
+        self.etag = f"{status.st_size:x}-{status.st_mtime_ns:x}"
+
+    async def read(self, start: int, length: int) -> bytes:
+        cached = self._cached(start, length)
+        if cached is not None:
+            return cached
+        return await asyncio.to_thread(os.pread, self._descriptor, length, start)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _cached(self, start: int, length: int) -> bytes | None:
+        """Return these bytes if the kernel has all of them in memory (preadv2(2), `RWF_NOWAIT`).
+        Return None if not, or if the file system cannot tell."""
+        length = max(0, min(length, self.size - start))
+        buffer = bytearray(length)
+        try:
+            size = os.preadv(self._descriptor, [buffer], start, os.RWF_NOWAIT)
+        except OSError:
+            return None
+        return bytes(buffer) if size == length else None
+
+
+def remove_all(paths: Iterable[Path]) -> list[OSError]:
+    """Delete files; return the errors of those that could not be deleted or listed."""
+    faults = []
+    try:
+        for path in paths:
+            try:
+                remove_durably(path)
+            except OSError as exc:
+                faults.append(exc)
+    except OSError as exc:
+        faults.append(exc)
+    return faults

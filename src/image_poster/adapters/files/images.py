@@ -1,4 +1,4 @@
-"""Images as files; `schema.Layout` has their paths."""
+"""Images as files, staged while they are received; `schema.Layout` has their paths."""
 
 import asyncio
 import contextlib
@@ -7,20 +7,24 @@ import os
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
 from image_poster.adapters.files.filesystem import (
+    OpenFile,
+    disk_errors,
     ensure_folder,
     move_durably,
+    remove_all,
     remove_durably,
     share,
     sync,
+    write_all,
 )
-from image_poster.adapters.files.image_files import OpenFile, StagedFile
 from image_poster.adapters.files.schema import (
     PRIVATE_FILE,
     SHARED_FILE,
@@ -40,6 +44,54 @@ from image_poster.ports.images import (
     StoredFile,
     Workspace,
 )
+
+_BUFFER_BYTES = 1024 * 1024
+
+
+class StagedFile:
+    """A `StagedImage`: it buffers one mebibyte of bytes, then a thread writes them."""
+
+    def __init__(self, layout: Layout, spooled: Path, target: Path) -> None:
+        self._layout = layout
+        self._spooled = spooled
+        self._target = target
+        self._file: BinaryIO | None = None
+        self._buffer = bytearray()
+        self._written = 0
+
+    async def write(self, chunk: bytes) -> None:
+        self._buffer += chunk
+        if len(self._buffer) >= _BUFFER_BYTES:
+            await asyncio.to_thread(self._flush)
+
+    async def commit(self) -> None:
+        await asyncio.to_thread(self._commit)
+
+    async def discard(self) -> None:
+        await asyncio.to_thread(self._discard)
+
+    def _flush(self) -> None:
+        self._layout.check_free_space(len(self._buffer))
+        with disk_errors():
+            if self._file is None:
+                self._file = self._spooled.open("xb", buffering=0)
+        write_all(self._file.fileno(), self._buffer, self._written)
+        self._written += len(self._buffer)
+        self._buffer = bytearray()
+
+    def _commit(self) -> None:
+        self._flush()
+        self._close()
+        move_durably(self._spooled, self._target)
+
+    def _discard(self) -> None:
+        self._close()
+        self._spooled.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
 
 _log = structlog.get_logger()
 
@@ -255,9 +307,9 @@ class FileImageStore:
         file."""
         public = self._layout.renditions(post_id)
         private = (path for path in self._layout.files_of(post_id) if path not in public)
-        _faults(public)
-        private_faults = _faults(private) + _faults(self._quarantine.paths_of(post_id))
-        public_faults = _faults(public)  # again: `expose` may have run at the same time
+        remove_all(public)
+        private_faults = remove_all(private) + remove_all(self._quarantine.paths_of(post_id))
+        public_faults = remove_all(public)  # again: `expose` may have run at the same time
         if public_faults:
             raise public_faults[0]
         if private_faults:
@@ -272,20 +324,6 @@ class FileImageStore:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-def _faults(paths: Iterable[Path]) -> list[OSError]:
-    """Delete files; return the errors of those that could not be deleted or listed."""
-    faults = []
-    try:
-        for path in paths:
-            try:
-                remove_durably(path)
-            except OSError as exc:
-                faults.append(exc)
-    except OSError as exc:
-        faults.append(exc)
-    return faults
 
 
 def _older(

@@ -15,14 +15,15 @@ from collections.abc import Callable
 import msgspec
 
 from image_poster.adapters.images.confinement import Confinement
-from image_poster.domain.hashes import MAX_QUALITY, is_hash
 from image_poster.domain.images import (
     LARGE_SIDE,
+    MAX_QUALITY,
     SMALL_SIDE,
     ImageFit,
     ImageRejectedError,
     ImageWorkFailedError,
     RenderedImage,
+    is_hash,
 )
 
 MAX_LINE_BYTES = 16_384

@@ -2,12 +2,12 @@
 transaction."""
 
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from image_poster.adapters.sqlite.database import GREATEST_ID, Database
 from image_poster.adapters.sqlite.entries import close_content_entries, log_for_owner
+from image_poster.adapters.sqlite.events import add_event
 from image_poster.adapters.sqlite.idempotency import (
     add_tombstone,
     check_unused,
@@ -18,6 +18,7 @@ from image_poster.adapters.sqlite.idempotency import (
 from image_poster.adapters.sqlite.standing import check_standing, check_unblocked
 from image_poster.domain import comments
 from image_poster.domain.errors import BlockedError, CommentNotFoundError, PostNotFoundError
+from image_poster.domain.events import Event, EventType
 from image_poster.domain.feed import PAST_EPOCHS, CurrentRank, change_rank, epoch_of
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
@@ -80,6 +81,7 @@ class SqliteCommentStore:
             )
             latest = _latest_after(connection, comment, doc, latest)
             store_count(connection, ranked, ranked.rank.total + 1, latest, now)
+            add_event(connection, Event(EventType.COMMENT_CREATED, comment.post_id, comment.id))
 
         await self._database.write(insert)
 
@@ -167,17 +169,22 @@ def delete_comments(
 ) -> None:
     """Delete comments, each by the ids of its post and itself. Their posts' counts and latest
     comments follow, and idempotency records, entries and tombstones. `now_ms` is the time within
-    the transaction. Posts that are gone have no counts."""
+    the transaction. Posts that are gone have no counts, and their comments no events."""
     connection.executemany("DELETE FROM comments WHERE post_id = ? AND id = ?", keys)
     clear_records(connection, [comment_id for _, comment_id in keys])
     for post_id, comment_id in keys:
         close_content_entries(connection, Subject(post_id, comment_id))
         add_tombstone(connection, comment_id, by, now_ms, pending=False)
-    for post_id, number in Counter(post_id for post_id, _ in keys).items():
+    by_post: dict[str, list[str]] = {}
+    for post_id, comment_id in keys:
+        by_post.setdefault(post_id, []).append(comment_id)
+    for post_id, comment_ids in by_post.items():
         post = find_ranked_post(connection, post_id)
         if post is not None:
             latest = newest_comments(connection, post_id)
-            store_count(connection, post, post.rank.total - number, latest, now_ms)
+            store_count(connection, post, post.rank.total - len(comment_ids), latest, now_ms)
+            for comment_id in comment_ids:
+                add_event(connection, Event(EventType.COMMENT_DELETED, post_id, comment_id))
 
 
 def store_count(

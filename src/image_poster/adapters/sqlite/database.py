@@ -21,6 +21,7 @@ from image_poster.adapters.sqlite.schema import prepare
 from image_poster.domain.errors import BusyError, ImagePosterError, StorageFullError
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.moderation import AlreadyReportedError
+from image_poster.ports import Clock
 
 # Greater than any id: a list begins with its newest item.
 GREATEST_ID = "~"
@@ -195,9 +196,25 @@ class LogUnsupportedError(sqlite3.OperationalError):
     (https://www.sqlite.org/wal.html, section 2.1)."""
 
 
-def connect(path: Path) -> sqlite3.Connection:
+class _WritingConnection(sqlite3.Connection):
+    """The writer's connection. Transactions store their events by its `event_clock`, or no events
+    without one."""
+
+    event_clock: Clock | None = None
+
+
+def event_clock(connection: sqlite3.Connection) -> Clock | None:
+    """The clock of a transaction's events; None if events are not stored."""
+    return connection.event_clock if isinstance(connection, _WritingConnection) else None
+
+
+def connect(
+    path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """Open a connection in autocommit mode with `_SETTINGS`. Raises `LogUnsupportedError`."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, factory=factory
+    )
     _begin_log(connection)
     for setting in _SETTINGS:
         connection.execute(setting)
@@ -233,11 +250,20 @@ class Database:
         self.check_free_space = check_free_space
         self._path = path
         self._rewrite_at = 0.0
-        writing = connect(path)
-        prepare(writing)
-        self._checkpoints = Checkpoints(path, writing, connect(path))
-        self._writer = Writer(writing, self._checkpoints, lock)
+        self._writing = connect(path, _WritingConnection)
+        prepare(self._writing)
+        self._checkpoints = Checkpoints(path, self._writing, connect(path))
+        self._writer = Writer(self._writing, self._checkpoints, lock)
         self._reading = connect(path)
+
+    def store_events(self, clock: Clock | None) -> None:
+        """From now on, have transactions store events by this clock, or none."""
+        if isinstance(self._writing, _WritingConnection):
+            self._writing.event_clock = clock
+
+    def connect_aside(self) -> sqlite3.Connection:
+        """A connection for slow reads in a thread. The caller closes it."""
+        return connect(self._path)
 
     def read(self, sql: str, *parameters: object) -> list[Any]:
         """All rows of one query. It sees every write that has returned."""

@@ -9,7 +9,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
+from image_poster.adapters.sqlite.events import add_event
 from image_poster.domain.decisions import closes
+from image_poster.domain.events import Event, EventType
 from image_poster.domain.moderation import (
     Action,
     Decision,
@@ -84,6 +86,8 @@ def log_decision(connection: sqlite3.Connection, decision: Decision) -> None:
             *(decision.owner, decision.subject.key),
         ),
     )
+    ids = decision.post_id, decision.comment_id, decision.id, decision.user
+    add_event(connection, Event(EventType.DECISION_MADE, *ids))
 
 
 def log_for_owner(connection: sqlite3.Connection, decision: Decision | None, owner: str) -> None:

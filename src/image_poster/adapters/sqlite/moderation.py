@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from image_poster.adapters.sqlite.accounts import LATEST_REPORTS_OF, decoded_report
 from image_poster.adapters.sqlite.comments import delete_comments, find_comment
 from image_poster.adapters.sqlite.database import GREATEST_ID, Database
 from image_poster.adapters.sqlite.entries import (
@@ -25,7 +26,6 @@ from image_poster.adapters.sqlite.idempotency import (
     store_record,
 )
 from image_poster.adapters.sqlite.posts import change_post, delete_post, find_post
-from image_poster.adapters.sqlite.reports import LATEST_REPORTS_OF, decoded_report
 from image_poster.adapters.sqlite.standing import (
     begin_deletion,
     check_standing,

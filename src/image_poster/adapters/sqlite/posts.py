@@ -8,6 +8,7 @@ import msgspec
 
 from image_poster.adapters.sqlite.database import Database
 from image_poster.adapters.sqlite.entries import add_records, close_content_entries, log_for_owner
+from image_poster.adapters.sqlite.events import add_event
 from image_poster.adapters.sqlite.idempotency import (
     add_tombstone,
     check_unused,
@@ -18,6 +19,7 @@ from image_poster.adapters.sqlite.idempotency import (
 from image_poster.adapters.sqlite.standing import check_began_after_deletion, check_standing
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, release_upload
 from image_poster.domain.errors import PostNotFoundError
+from image_poster.domain.events import Event, EventType, type_of_change
 from image_poster.domain.idempotency import IdempotencyRecord
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import Limits
@@ -88,6 +90,9 @@ def change_post(
     if post.status is not former.status:
         connection.execute("DELETE FROM reviews WHERE post_id = ?", (post_id,))
         _enter_status(connection, post, now_ms)
+        type_ = type_of_change(former.status, post.status)
+        if type_ is not None:
+            add_event(connection, Event(type_, post_id))
     connection.execute(
         "UPDATE posts SET head = ?1, status = ?2, "
         "error = CASE WHEN status = ?2 THEN error ELSE ?3 END WHERE id = ?4",
@@ -112,7 +117,11 @@ def _enter_status(connection: sqlite3.Connection, post: Post, now_ms: int) -> No
 def delete_post(connection: sqlite3.Connection, post_id: str) -> None:
     """Delete a post's row, its texts in other tables, and its reservation; close its entries and
     those of its comments. The comments themselves are purged later."""
-    connection.execute("DELETE FROM posts WHERE id = ?", (post_id,))
+    rows = connection.execute(
+        "DELETE FROM posts WHERE id = ? RETURNING status", (post_id,)
+    ).fetchall()
+    if rows and rows[0][0] != PostStatus.AWAITING_UPLOAD:
+        add_event(connection, Event(EventType.POST_DELETED, post_id))
     connection.execute("DELETE FROM uploads WHERE post_id = ?", (post_id,))
     connection.execute("DELETE FROM files WHERE post_id = ?", (post_id,))
     connection.execute("DELETE FROM reviews WHERE post_id = ?", (post_id,))

@@ -8,8 +8,10 @@ transaction.
 import sqlite3
 from typing import Any
 
+from image_poster.adapters.sqlite.events import add_event
 from image_poster.domain.accounts import GOOD_STANDING, Ban, Standing, check_may_write
 from image_poster.domain.errors import AccountDeletedError, BlockedError
+from image_poster.domain.events import Event, EventType
 from image_poster.domain.idempotency import fingerprint
 from image_poster.domain.ids import milliseconds_of
 
@@ -93,7 +95,8 @@ def end_ban(connection: sqlite3.Connection, user: str) -> None:
 def begin_deletion(connection: sqlite3.Connection, user: str, service_ms: int) -> None:
     """Mark the account as being deleted since this time of the service clock, unless it is already
     marked."""
-    connection.execute(_BEGIN_DELETION, (user, service_ms))
+    if connection.execute(_BEGIN_DELETION, (user, service_ms)).rowcount:
+        add_event(connection, Event(EventType.USER_DELETED, user=user))
 
 
 def end_deletion(connection: sqlite3.Connection, user: str, service_ms: int) -> None:

@@ -1,4 +1,5 @@
-"""The composition of the AWS edition, in each Lambda and command: the class for each port."""
+"""The composition of the AWS edition, in each Lambda and command: the class for each port. The
+image Lambda calls the review hook, whose secret is in Secrets Manager."""
 
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -9,8 +10,7 @@ from botocore.config import Config
 from botocore.session import Session, get_session
 
 from image_poster.adapters.clock import SystemClock
-from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
-from image_poster.adapters.dynamodb.blocks import DynamoBlockStore
+from image_poster.adapters.dynamodb.accounts import DynamoAccountStore, DynamoReportStore
 from image_poster.adapters.dynamodb.boto import BotoTable
 from image_poster.adapters.dynamodb.checks import (
     DynamoFailureCounter,
@@ -21,24 +21,29 @@ from image_poster.adapters.dynamodb.comments import DynamoCommentCounter, Dynamo
 from image_poster.adapters.dynamodb.feed import DynamoFeedReader, DynamoFeedRebuilder
 from image_poster.adapters.dynamodb.moderation import DynamoDecisionStore
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
-from image_poster.adapters.dynamodb.reports import DynamoReportStore
+from image_poster.adapters.dynamodb.standing import DynamoBlockStore
 from image_poster.adapters.dynamodb.uploads import DynamoUploadRecordStore, DynamoUsageStore
 from image_poster.adapters.s3.images import CloudFrontImageCache, S3ImageStore
-from image_poster.adapters.s3.lists import List, S3List
-from image_poster.adapters.s3.schema import Buckets
+from image_poster.adapters.s3.schema import Buckets, List, S3List
 from image_poster.adapters.s3.uploads import S3PutUrlSigner, S3UploadStore
+from image_poster.adapters.webhooks import HttpReviewHook, decoded_secret
+from image_poster.domain.block_lists import BlockedWords, HashList
 from image_poster.domain.errors import FieldError, TextBlockedError
-from image_poster.domain.hashes import HashList
-from image_poster.domain.words import BlockedWords
+from image_poster.domain.images import RENDITION_SMALL
+from image_poster.editions import StartError
 from image_poster.editions.aws import tracing
-from image_poster.editions.aws.deletions import AccountDeletions, erase_content_in_time
 from image_poster.editions.aws.events import ChangeApplier, EventualQuotas, UsageRecorder
 from image_poster.editions.aws.image_work import (
     PublishedCopies,
     RenditionPlaces,
     StoredImagePublisher,
 )
-from image_poster.editions.aws.reconciliation import Reconciler, Reconciliation
+from image_poster.editions.aws.reconciliation import (
+    AccountDeletions,
+    Reconciler,
+    Reconciliation,
+    erase_content_in_time,
+)
 from image_poster.editions.aws.settings import PIECE_BYTES, AwsSettings, read_settings
 from image_poster.ports.images import ImageRenderer
 from image_poster.ports.posts import HookReviews
@@ -46,7 +51,14 @@ from image_poster.services import Stores
 from image_poster.services.accounts import AccountEraser
 from image_poster.services.images import ImagePublisher
 from image_poster.services.posts import NULL_NOTIFIER, PostPurger, PostService
-from image_poster.services.review import BlockedImages, ReviewMode, Screening
+from image_poster.services.review import (
+    BlockedImages,
+    HookReviewer,
+    ImmediateReviews,
+    ReviewHook,
+    ReviewMode,
+    Screening,
+)
 
 
 @cache
@@ -295,3 +307,28 @@ class AwsContainer:
     def _purger(self) -> PostPurger:
         """The service that purges deleted posts, also from the CDN."""
         return PostPurger(self.posts(), self.images, self._copies.forget)
+
+
+def hook_reviews(aws: AwsContainer) -> HookReviews | None:
+    """The reviews by the hook that the settings name; None without one. Raises `StartError`."""
+    settings = aws.settings
+    if settings.review != ReviewMode.HOOK:
+        return None
+    key = _key(secret(settings.webhook_secret))
+    return reviews_by(aws, HttpReviewHook(settings.review_url, lambda: (key,)))
+
+
+def reviews_by(aws: AwsContainer, hook: ReviewHook) -> ImmediateReviews:
+    """The reviews by this hook."""
+
+    def image_url(post_id: str) -> str:
+        return aws.images.review_url(post_id, RENDITION_SMALL)
+
+    return ImmediateReviews(HookReviewer(aws.posts(), hook, aws.clock, image_url))
+
+
+def _key(text: str) -> bytes:
+    try:
+        return decoded_secret(text)
+    except ValueError as exc:
+        raise StartError("The webhook secret must be Base64, after an optional whsec_.") from exc

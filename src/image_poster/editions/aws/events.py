@@ -27,12 +27,23 @@ from image_poster.adapters.dynamodb.stream import (
     changes_by_user,
 )
 from image_poster.adapters.dynamodb.uploads import DynamoUsageStore
-from image_poster.domain import usage
-from image_poster.domain.accounts import Standing, check_may_write
+from image_poster.domain.accounts import (
+    Booking,
+    Standing,
+    Usage,
+    add_bytes,
+    add_upload,
+    add_write,
+    check_may_write,
+    check_upload,
+    check_write,
+    count_ended_upload,
+    remove_expired,
+    remove_upload,
+)
 from image_poster.domain.errors import BusyError, UploadGoneError
 from image_poster.domain.limits import UPLOAD_KEPT_MS, Limits, day_of
 from image_poster.domain.uploads import Upload
-from image_poster.domain.usage import Booking, Usage
 from image_poster.editions.logs import emf
 from image_poster.ports import Clock
 from image_poster.ports.posts import PostStore
@@ -154,7 +165,7 @@ class EventualQuotas:
         `RateLimitedError`."""
         if self.limits.rates.writes_per_minute is not None:
             current = await self._usage(caller)
-            usage.check_write(current, self.limits.rates, self.clock.now_ms())
+            check_write(current, self.limits.rates, self.clock.now_ms())
 
     async def admit(self, user: str, upload: Upload) -> None:
         """Check that the user may begin an upload; the stream reserves it later. Raises
@@ -175,12 +186,12 @@ class EventualQuotas:
             return
         day = day_of(self.clock.now_ms())
         with suppress(BusyError):
-            await self.store.update(user, lambda before: usage.with_bytes(before, size, day))
+            await self.store.update(user, lambda before: add_bytes(before, size, day))
 
     async def _check(self, user: str, size: int) -> None:
         rates = self.limits.rates
         if rates.bytes_per_day is not None or rates.uploads_under_way is not None:
-            usage.check_upload(await self._usage(user), rates, size, self.clock.now_ms())
+            check_upload(await self._usage(user), rates, size, self.clock.now_ms())
 
     async def _usage(self, user: str) -> Usage:
         return (await self._caller(user)).usage
@@ -229,9 +240,9 @@ class UsageRecorder:
         writes = changes.writes if rates.writes_per_minute is not None else ()
 
         def after(before: Usage) -> Usage:
-            current = usage.without_expired(before, now)
+            current = remove_expired(before, now)
             for at_ms in writes:
-                current = usage.wrote(current, at_ms, rates)
+                current = add_write(current, at_ms, rates)
             for update in updates:
                 current = update(current)
             return current
@@ -248,12 +259,12 @@ class UsageRecorder:
         size = self.limits.image_bytes if length is None else length
         booking = Booking(size, day_of(change.expires_ms - UPLOAD_KEPT_MS), change.expires_ms)
         if record is not None and record.awaiting:
-            return lambda before: usage.begun(before, change.post_id, booking, self.limits.rates)
+            return lambda before: add_upload(before, change.post_id, booking, self.limits.rates)
         if change.unfinished or await self.posts.was_aborted(change.post_id):
-            return lambda before: usage.ended(before, change.post_id, 0)
+            return lambda before: remove_upload(before, change.post_id, 0)
         if change.begun:
-            return lambda before: usage.count_ended_upload(before, change.post_id, booking)
-        return lambda before: usage.ended(before, change.post_id, length)
+            return lambda before: count_ended_upload(before, change.post_id, booking)
+        return lambda before: remove_upload(before, change.post_id, length)
 
 
 def _size(upload: Upload, limits: Limits) -> int:

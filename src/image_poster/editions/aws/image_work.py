@@ -25,13 +25,8 @@ from image_poster.domain.posts import (
 from image_poster.ports import Clock
 from image_poster.ports.images import ImageStore
 from image_poster.ports.posts import PostStore
-from image_poster.services.images import (
-    MAX_FAILURES,
-    ImagePublisher,
-    error_text,
-    expose_ready,
-    remove_if_deleted,
-)
+from image_poster.services.images import MAX_FAILURES, ImagePublisher, error_text, remove_if_deleted
+from image_poster.services.posts import expose_ready
 
 PostAction = Callable[[str], Awaitable[None]]
 

@@ -16,7 +16,7 @@ from image_poster.adapters.images.protocol import RenderSettings
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.s3.schema import post_id_of
 from image_poster.editions.aws import container
-from image_poster.editions.aws.review import hook_reviews
+from image_poster.editions.aws.container import hook_reviews
 from image_poster.editions.aws.settings import read_settings
 from image_poster.editions.logs import configure, emf
 

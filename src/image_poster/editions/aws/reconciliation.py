@@ -3,13 +3,18 @@ requests.
 
 Scheduled checks list the posts that are not at rest, and they are checked every few minutes. A walk
 over all posts finds the rest once a day: counts that lag and originals without a post.
+
+The API begins the deletion of an account, and deletes as much as its time allows. The stream goes
+on at once, and the reconciliation until all data is gone.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from image_poster.adapters.dynamodb.accounts import DynamoAccountStore
 from image_poster.adapters.dynamodb.checks import (
     DuePost,
     DynamoFailureCounter,
@@ -22,16 +27,66 @@ from image_poster.domain.errors import ChecksumMismatchError, UploadGoneError
 from image_poster.domain.identity import Identity
 from image_poster.domain.limits import FAILED_KEPT_DAYS
 from image_poster.domain.posts import PROCESSING_FAILED, PostStatus, failed_post
-from image_poster.editions.aws.deletions import AccountDeletions
 from image_poster.editions.aws.image_work import RenditionPlaces
 from image_poster.ports import Clock
 from image_poster.ports.feed import FeedRebuilder
 from image_poster.ports.posts import PostStore
 from image_poster.ports.uploads import UploadRecordStore, UploadStore
+from image_poster.services.accounts import AccountEraser
 from image_poster.services.images import MAX_FAILURES
 from image_poster.services.posts import PostPurger
 from image_poster.services.uploads import complete_upload
 from image_poster.tus import is_complete
+
+# With the last step begun before, a request ends within the gateway's 30 s.
+_REQUEST_SECONDS = 20
+
+
+async def erase_content_in_time(eraser: AccountEraser, user: str) -> None:
+    """The `ErasureStart` of the API: delete as much content as its time allows. It deletes no
+    records, since the API may delete no items."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            await eraser.erase_content(user)
+
+
+@dataclass(frozen=True)
+class AccountDeletions:
+    """Deletes the data of accounts whose deletion has begun, in small steps: each call goes on
+    where the last one was stopped."""
+
+    accounts: DynamoAccountStore
+    eraser: AccountEraser
+
+    async def run(self, user: str, seconds: float) -> bool:
+        """Go on with one deletion for at most `seconds`. Return True once all data is gone.
+
+        The last step waits until no other process accepts a write of this user: until then, data
+        may come back.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                settled = await self.accounts.has_settled(user)
+                await self.eraser.erase_content(user)
+                await self.eraser.erase_records(user)
+                if settled:
+                    await self.accounts.finish_deletion(user)
+                return settled
+        return False
+
+    async def run_all(self, seconds: float) -> AsyncIterator[tuple[str, bool | Exception]]:
+        """Go on with all deletions for at most `seconds`. Yield each user, and True once all data
+        is gone, or the error. One account's failure stops no other's deletion."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        for user in await self.accounts.deleting():
+            if loop.time() >= end:
+                return
+            try:
+                yield user, await self.run(user, end - loop.time())
+            except Exception as exc:  # noqa: BLE001 - as above
+                yield user, exc
+
 
 _HOUR_MS = 3600 * 1000
 _DAY_MS = 24 * _HOUR_MS

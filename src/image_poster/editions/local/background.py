@@ -1,30 +1,37 @@
 """Background work beside the requests, and the recovery at the start."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from urllib.parse import urlsplit
 
 import structlog
 
 from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import greatest_time, greatest_time_of_comments
+from image_poster.adapters.sqlite.events import SqliteOutbox
+from image_poster.adapters.sqlite.maintenance import greatest_time, greatest_time_of_comments
 from image_poster.adapters.webhooks import HttpReviewHook
 from image_poster.domain.images import RENDITION_SMALL
 from image_poster.editions.local.container import Container, Shared, open_container
-from image_poster.editions.local.keys import webhook_secret
-from image_poster.editions.local.lists import BlockLists
+from image_poster.editions.local.keys import webhook_secrets
 from image_poster.editions.local.maintenance import PostRetries, Sweeper
-from image_poster.editions.local.moderation import AccountDeletionRunner
+from image_poster.editions.local.moderation import AccountDeletionRunner, BlockLists
 from image_poster.editions.local.settings import Settings
 from image_poster.http import metrics
 from image_poster.http.middleware import Middleware
 from image_poster.ports.posts import PostNotifier
 from image_poster.ports.uploads import AwaitedUploads
+from image_poster.services.events import (
+    PARALLEL_TRIES,
+    DeliveryOutcome,
+    EndpointQueue,
+    EventDelivery,
+)
 from image_poster.services.images import JobRunner, error_text
-from image_poster.services.review_hook import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
+from image_poster.services.review import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
 
 # For retries, and for notifications that were missed.
 _JOB_POLL_SECONDS = 1.0
@@ -36,6 +43,8 @@ _LISTS_POLL_SECONDS = 10.0
 # Calls of the review hook at a time. A hook that hangs ends each after five seconds.
 _PARALLEL_REVIEWS = 16
 _REVIEW_POLL_SECONDS = 0.5
+_OUTBOX_SECONDS = 60.0
+_FAILING = "a receiver of webhooks fails: `image-poster webhooks` has its error"
 # Less than this is the clock's drift, or a slow start of this process.
 CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
@@ -56,6 +65,7 @@ async def recover(settings: Settings) -> ServiceClock:
         container.clock.raise_to(
             max(greatest_time(database), greatest_time_of_comments(database)) + 1
         )
+        await container.outbox.configure(settings.webhook)
         await container.jobs.release_all()
         await container.upload_quota.release_former()
         sweeper = container.sweeper
@@ -91,13 +101,13 @@ async def run_app(
         work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
         work.append(refresh_lists(container.lists))
         if container.settings.review == "hook":
-            reviews = await stack.enter_async_context(open_review_hook(container))
-            step = partial(ask_next, reviews)
+            step = partial(ask_next, review_hook_runner(container))
             work += [repeat_step("the review hook", step) for _ in range(_PARALLEL_REVIEWS)]
         if sweeps:
             work += [
                 purge_deleted(container.sweeper),
                 complete_deletions(container.account_deletions),
+                *deliver_events(container),
                 sweep(container, started_ms),
             ]
         tasks = [asyncio.create_task(each) for each in work]
@@ -188,11 +198,10 @@ async def complete_deletions(deletions: AccountDeletionRunner) -> None:
     await repeat_step("deleting accounts", step)
 
 
-@asynccontextmanager
-async def open_review_hook(container: Container) -> AsyncIterator[ReviewHookRunner]:
-    """The runner that asks the hook, whose threads end at exit."""
+def review_hook_runner(container: Container) -> ReviewHookRunner:
+    """The runner that asks the review hook."""
     settings, stores = container.settings, container.services.stores
-    hook = HttpReviewHook(settings.review_url, webhook_secret(settings.data_dir))
+    hook = HttpReviewHook(settings.review_url, partial(webhook_secrets, settings.data_dir))
     base = settings.public_url or f"http://{settings.host}:{settings.port}"
 
     def image_url(post_id: str) -> str:
@@ -200,10 +209,7 @@ async def open_review_hook(container: Container) -> AsyncIterator[ReviewHookRunn
         return base + container.image_grants.path(post_id, RENDITION_SMALL, expires_ms)
 
     reviewer = HookReviewer(stores.posts, hook, stores.clock, image_url)
-    try:
-        yield ReviewHookRunner(container.reviews, reviewer, stores.images)
-    finally:
-        hook.close()
+    return ReviewHookRunner(container.reviews, reviewer, stores.images)
 
 
 async def ask_next(runner: ReviewHookRunner) -> None:
@@ -213,6 +219,55 @@ async def ask_next(runner: ReviewHookRunner) -> None:
         await asyncio.sleep(_REVIEW_POLL_SECONDS)
     else:
         _log.info("the review hook was asked", outcome=outcome)
+
+
+def deliver_events(container: Container) -> list[Coroutine[None, None, None]]:
+    """The work that delivers events to each endpoint, and that which bounds their number."""
+    delivery, work = container.event_delivery, [watch_outbox(container.outbox)]
+    for endpoint in container.outbox.endpoints():
+        worker = EndpointWorker(delivery, EndpointQueue(container.outbox, endpoint))
+        work += [repeat_step("delivering events", worker.try_next) for _ in range(PARALLEL_TRIES)]
+    return work
+
+
+class EndpointWorker:
+    """Tries the events of one endpoint, and reports when it begins to fail, and when it works
+    again."""
+
+    def __init__(self, delivery: EventDelivery, queue: EndpointQueue) -> None:
+        self._delivery = delivery
+        self._queue = queue
+        self._is_failing = False
+
+    async def try_next(self) -> None:
+        """Wait until an event is due, try it, and count the outcome."""
+        outcome = await self._queue.try_next(self._delivery)
+        metrics.webhooks.labels(outcome).inc()
+        is_failing = outcome is not DeliveryOutcome.DELIVERED
+        if is_failing != self._is_failing:
+            self._is_failing = is_failing
+            host = urlsplit(self._queue.endpoint.url).hostname
+            if is_failing:
+                _log.warning(_FAILING, endpoint=self._queue.endpoint.id, host=host, outcome=outcome)
+            else:
+                _log.info("webhooks arrive again", endpoint=self._queue.endpoint.id, host=host)
+
+
+async def watch_outbox(outbox: SqliteOutbox) -> None:
+    """Bound the number of waiting events, and measure it."""
+
+    async def step() -> None:
+        dropped = await outbox.enforce_bounds()
+        if dropped:
+            _log.error("the oldest events were deleted: too many wait for delivery", events=dropped)
+        for report in await outbox.reports():
+            name = str(report.endpoint.id)
+            metrics.events.labels(name, "waiting").set(report.waiting)
+            metrics.events.labels(name, "parked").set(report.parked)
+            metrics.events.labels(name, "dropped").set(report.dropped)
+        await asyncio.sleep(_OUTBOX_SECONDS)
+
+    await repeat_step("bounding events", step)
 
 
 class TimeKeeper:

@@ -5,7 +5,7 @@ A post whose files are missing once its row was copied was deleted, so it is rem
 of the database too. The manifest is written last. Until then the target's mark names the folder as
 unfinished, and the next run removes it.
 
-Checks come before anything is written (`losses`).
+Checks come before anything is written (`check_losses`).
 """
 
 import fcntl
@@ -34,7 +34,7 @@ from image_poster.editions.local.generations import (
     Manifest,
     TargetMark,
 )
-from image_poster.editions.local.losses import check_losses
+from image_poster.editions.local.restore import check_losses
 from image_poster.editions.local.snapshot import CopiedFile, ReportProgress
 
 _ADVICE = (

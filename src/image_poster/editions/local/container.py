@@ -24,21 +24,26 @@ from image_poster.adapters.sharing import (
     SharedRateLimiter,
     WriterLock,
 )
-from image_poster.adapters.sqlite.accounts import SqliteAccountStore, SqliteBlockStore
+from image_poster.adapters.sqlite.accounts import (
+    SqliteAccountStore,
+    SqliteBlockStore,
+    SqliteReportStore,
+)
 from image_poster.adapters.sqlite.comments import SqliteCommentStore
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.feed import SqliteFeedReader, SqliteFeedRebuilder, greatest_time
+from image_poster.adapters.sqlite.events import SqliteOutbox
+from image_poster.adapters.sqlite.feed import SqliteFeedReader
 from image_poster.adapters.sqlite.idempotency import SqliteTombstoneQueue
 from image_poster.adapters.sqlite.jobs import SqliteJobQueue, SqliteReviewQueue
-from image_poster.adapters.sqlite.maintenance import WriteProbe
+from image_poster.adapters.sqlite.maintenance import SqliteFeedRebuilder, WriteProbe, greatest_time
 from image_poster.adapters.sqlite.moderation import SqliteDecisionStore
 from image_poster.adapters.sqlite.posts import SqlitePostStore
-from image_poster.adapters.sqlite.reports import SqliteReportStore
 from image_poster.adapters.sqlite.schema import SchemaTooNewError, SchemaTooOldError
 from image_poster.adapters.sqlite.uploads import SqliteUploadQuota, SqliteUploadRecordStore
-from image_poster.domain.limits import write_rule
+from image_poster.adapters.webhooks import HttpWebhookSender
+from image_poster.domain.block_lists import check_words
+from image_poster.domain.limits import LATEST_DEFAULT, write_rule
 from image_poster.domain.signing import CursorSigner, Signer
-from image_poster.domain.words import check_words
 from image_poster.editions import OperationFailedError, StartError
 from image_poster.editions.local import access
 from image_poster.editions.local.data_folder import (
@@ -47,11 +52,11 @@ from image_poster.editions.local.data_folder import (
     enter_with_database,
     image_memory_path,
 )
-from image_poster.editions.local.keys import revoke_deleted_user, signing_key
-from image_poster.editions.local.lists import BlockLists
+from image_poster.editions.local.keys import revoke_deleted_user, signing_key, webhook_secrets
 from image_poster.editions.local.maintenance import Rebuilder, Sweeper, UploadSettler
 from image_poster.editions.local.moderation import (
     AccountDeletionRunner,
+    BlockLists,
     FailedPostExpiry,
     RenditionReconciler,
 )
@@ -61,8 +66,10 @@ from image_poster.http import gallery, metrics
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.images import ImageGrants
 from image_poster.http.middleware import Middleware, log_access
+from image_poster.http.post_bodies import post_body
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services import Services, Stores, build_services
+from image_poster.services.events import EventDelivery, EventRenderer
 from image_poster.services.images import ImagePublisher, JobRunner
 from image_poster.services.posts import PostPurger
 from image_poster.services.review import BlockedImages, ReviewMode, Screening
@@ -71,6 +78,8 @@ from image_poster.services.upload_bodies import UNLIMITED
 Result = TypeVar("Result")
 
 _LEASE_MARGIN_SECONDS = 30
+# As `GET /posts/{id}` shows a post.
+_render_post = partial(post_body, comments=LATEST_DEFAULT)
 # For notifications that were missed.
 _WAIT_POLL_SECONDS = 5.0
 
@@ -104,6 +113,7 @@ class Container:
     upload_quota: SqliteUploadQuota
     decisions: SqliteDecisionStore
     reviews: SqliteReviewQueue
+    outbox: SqliteOutbox
     image_grants: ImageGrants
     lists: BlockLists
     services: Services
@@ -178,6 +188,14 @@ class Container:
                 image_grants=self.image_grants,
             ),
         )
+
+    @property
+    def event_delivery(self) -> EventDelivery:
+        """The service that delivers events to receivers of webhooks."""
+        stores = self.services.stores
+        renderer = EventRenderer(stores.posts, stores.comments, _render_post, RENDERERS.comment)
+        sender = HttpWebhookSender(partial(webhook_secrets, self.settings.data_dir))
+        return EventDelivery(self.outbox, renderer, sender, self.clock)
 
     @property
     def rendition_reconciler(self) -> RenditionReconciler:
@@ -326,6 +344,7 @@ def _compose(settings: Settings, database: Database, shared: Shared) -> Containe
         jobs=SqliteJobQueue(database, clock, notifier),
         tombstones=SqliteTombstoneQueue(database),
         reviews=SqliteReviewQueue(database, clock),
+        outbox=SqliteOutbox(database, clock),
         image_grants=ImageGrants(signer),
         counts=shared.counts,
         notifier=notifier,

@@ -9,12 +9,12 @@ from pathlib import Path
 import uvloop
 
 from image_poster.adapters.files.images import record_of
-from image_poster.adapters.images.selftest import self_test
-from image_poster.adapters.sqlite.feed import count_wrong_times, greatest_time
 from image_poster.adapters.sqlite.maintenance import (
     accounts_in_deletion,
     count_open_entries,
+    count_wrong_times,
     files_of_posts,
+    greatest_time,
     posts_not_public,
 )
 from image_poster.domain.ids import EARLIEST_MS
@@ -32,6 +32,7 @@ from image_poster.editions.local.checks import (
     check_server,
     find_wrong_owners,
     good,
+    self_test,
 )
 from image_poster.editions.local.container import Container, run_in_container
 from image_poster.editions.local.maintenance import PostFailure, PostRetries, RebuildReport
@@ -88,11 +89,29 @@ async def _contents(container: Container, *, deep: bool, is_served: bool) -> lis
         _deletions(container, is_served=is_served),
         _accounts(container, is_served=is_served),
         _queue(container),
+        await _webhooks(container),
         good("orphans", f"{len(orphans)} posts have files, but no row in the database"),
         await _quarantine(container),
         _images(container, deep=deep),
         await _withheld(container),
     ]
+
+
+async def _webhooks(container: Container) -> Finding:
+    """The delivery of events."""
+    reports = await container.outbox.reports()
+    waiting = sum(report.waiting for report in reports)
+    parked = sum(report.parked for report in reports)
+    dropped = sum(report.dropped for report in reports)
+    off = sum(report.is_configured and report.endpoint.is_off for report in reports)
+    remark = f"{len(reports)} endpoints, {waiting:,} events wait"
+    if parked or dropped or off:
+        remark += (
+            f", {parked:,} are parked, {dropped:,} were deleted because too many waited, {off} "
+            "endpoints are off: see `image-poster webhooks`"
+        )
+        return bad("webhooks", remark)
+    return good("webhooks", remark)
 
 
 def _clock(container: Container) -> Finding:

@@ -25,7 +25,7 @@ from typing import BinaryIO, NamedTuple
 
 from image_poster.adapters.files.filesystem import ConfinedFolder
 from image_poster.adapters.files.schema import original_name
-from image_poster.adapters.sqlite.feed import SqliteCommentImporter
+from image_poster.adapters.sqlite.maintenance import SqliteCommentImporter
 from image_poster.domain.comments import decode_comment
 from image_poster.domain.errors import AccountDeletedError, BannedError
 from image_poster.domain.images import SNIFF_BYTES, sniff

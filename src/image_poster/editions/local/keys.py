@@ -1,7 +1,8 @@
 """The secrets of a data folder, each readable by its owner only, and created once.
 
 - `cursor.key`: 32 random bytes, which sign cursors and addresses of uploads
-- `webhook.key`: 32 random bytes, which sign webhooks
+- `webhook.key`: 32 random bytes, which sign webhooks. After a rotation, two parts follow: the
+  former 32 bytes, and the end of their use (milliseconds since 1970, 8 bytes, big-endian).
 - `token.key`: the key of the service's own tokens, as PEM
 - `revocations.json`: the users (hashes of their names) whose own tokens were revoked
 - `keys.lock`: the lock under which commands and servers create and replace these files
@@ -14,6 +15,7 @@ again.
 import asyncio
 import fcntl
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,7 @@ WEBHOOK_KEY = "webhook.key"
 TOKEN_KEY = "token.key"  # noqa: S105 - the name of a file
 _KEY_BYTES = 32
 _SERIES_BYTES = 8
+_END_BYTES = 8
 _DAY_SECONDS = 86_400
 
 
@@ -51,16 +54,32 @@ def signing_key(data_dir: Path) -> bytes:
     return key
 
 
-def webhook_secret(data_dir: Path) -> bytes:
-    """The secret that signs webhooks. Raises `StartError` if it is damaged."""
+def webhook_secrets(data_dir: Path) -> tuple[bytes, ...]:
+    """The secrets that sign webhooks: the current one, and for a day after a rotation the former
+    one. Raises `StartError` if they are damaged."""
     key = _read_or_create(data_dir / WEBHOOK_KEY, lambda: secrets.token_bytes(_KEY_BYTES))
-    if len(key) != _KEY_BYTES:
+    current, former, end = key[:_KEY_BYTES], key[_KEY_BYTES:-_END_BYTES], key[-_END_BYTES:]
+    if len(key) == _KEY_BYTES:
+        return (key,)
+    if len(former) != _KEY_BYTES:
         raise StartError(
             f"the key {data_dir / WEBHOOK_KEY} is damaged: it has {len(key)} bytes instead of "
             f"{_KEY_BYTES}. Restore it from a backup, or delete it: then configure the new secret "
             "at your receivers (`image-poster webhooks secret`)."
         )
-    return key
+    is_over = time.time_ns() // 1_000_000 >= int.from_bytes(end)
+    return (current,) if is_over else (current, former)
+
+
+def rotate_webhook_secret(data_dir: Path) -> None:
+    """Create a new secret for webhooks, also for a running server. The former one signs too, for a
+    day. Raises `StartError`."""
+    webhook_secrets(data_dir)  # checked, and created if there is none
+    with _locked(data_dir / WEBHOOK_KEY):
+        former = webhook_secrets(data_dir)[0]
+        end_ms = time.time_ns() // 1_000_000 + _DAY_SECONDS * 1000
+        new = secrets.token_bytes(_KEY_BYTES)
+        _replace(data_dir / WEBHOOK_KEY, new + former + end_ms.to_bytes(_END_BYTES))
 
 
 def token_key(data_dir: Path) -> bytes:

@@ -118,6 +118,7 @@ class WorkerOrder:
         fields = json.loads(text)
         settings = fields.pop("settings")
         settings["data_dir"] = Path(settings["data_dir"])
+        settings["webhook"] = tuple(settings["webhook"])
         counters, writer_lock, receiver, senders = fields.pop("descriptors")
         descriptors = WorkerDescriptors(counters, writer_lock, receiver, tuple(senders))
         return WorkerOrder(settings=Settings(**settings), descriptors=descriptors, **fields)

@@ -125,6 +125,9 @@ class Settings:
     review_url: str = _setting(
         "", "URL of the review hook: https, or http on the loopback interface."
     )
+    webhook: tuple[str, ...] = _setting(
+        (), "URL that receives webhooks: https, or http on the loopback interface. Repeatable."
+    )
     blocked_words: str = _setting(
         "", "File of blocked words and phrases: texts with one are refused."
     )
@@ -154,6 +157,8 @@ class Settings:
         _check_choice("review", self.review, Review)
         _check_choice("log_format", self.log_format, LogFormat)
         self._check_review()
+        for url in self.webhook:
+            self._check_receiver("webhook", url)
         self._check_issuer()
         if self.auth == "dev" and not (self.insecure_dev_auth or is_loopback(self.host)):
             raise StartError(
@@ -178,18 +183,21 @@ class Settings:
         """Raises `StartError`."""
         if bool(self.review_url) != (self.review == "hook"):
             raise StartError("review=hook and review_url need each other: set both, or neither.")
-        if not self.review_url:
-            return
+        if self.review_url:
+            self._check_receiver("review_url", self.review_url)
+
+    def _check_receiver(self, name: str, url: str) -> None:
+        """Check the URL of a program that receives webhooks. Raises `StartError`."""
         try:
-            check_url(self.review_url)
+            check_url(url)
         except ValueError as exc:
             raise StartError(
-                f"review_url must be https, or http on the loopback interface, not "
-                f"{self.review_url!r}."
+                f"{name} must be https, or http on the loopback interface, without a user or "
+                f"password, not {url!r}."
             ) from exc
-        if not self.public_url and not is_loopback_url(self.review_url):
+        if not self.public_url and not is_loopback_url(url):
             raise StartError(
-                "review_url needs public_url, by which the hook reads the image: set public_url."
+                f"{name} needs public_url, by which the receiver reads images: set public_url."
             )
 
     def _check_issuer(self) -> None:

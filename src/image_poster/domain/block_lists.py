@@ -1,6 +1,11 @@
-r"""Blocked words and phrases: their list, and the search for them in a text.
+r"""Lists of blocked images and of blocked words, and the search for a match.
 
-Lines and texts are folded alike, so that what looks the same compares the same:
+**Images** are listed by their perceptual hashes. A PDQ hash has 256 bits. Two images have about 128
+different bits. An image and its copy have few, also if the copy was resized or encoded again. The
+thresholds are those that PDQ's authors recommend (README of `pdq` in ThreatExchange).
+
+**Words and phrases**: lines and texts are folded alike, so that what looks the same compares the
+same:
 
 1. Characters that are invisible are removed: zero-width characters, direction marks, soft hyphens,
    variation selectors, tags, control characters, and marks that strike a letter through.
@@ -21,15 +26,99 @@ place has one candidate: its neighbour in the sorted lines.
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
 from image_poster.domain.errors import FieldError, TextBlockedError
+from image_poster.domain.images import HASH_DIGITS, ImageHash, is_hash
+
+MAX_DISTANCE = 31
+MIN_QUALITY = 50
+_COMMENT = "#"
+_MAX_QUOTED = 80
+
+
+class NearestHash(NamedTuple):
+    """The place of a hash in a sequence, counted from 0, and its distance in bits."""
+
+    place: int
+    distance: int
+
+
+class HashMatch(NamedTuple):
+    """A line of a list that matches an image, counted from 1, and its distance in bits."""
+
+    line: int
+    distance: int
+
+
+class HashListError(ValueError):
+    """A line of a list of hashes that cannot be read, counted from 1."""
+
+    def __init__(self, line: int, text: str) -> None:
+        self.line = line
+        super().__init__(
+            f"line {line} is no PDQ hash: {text[:_MAX_QUOTED]!r}. Write {HASH_DIGITS} hexadecimal "
+            f"digits, or begin a comment with {_COMMENT}."
+        )
+
+
+def hash_distance(first: str, second: str) -> int:
+    """Return the number of bits in which two hashes differ. Raises `ValueError` for text that is
+    not hexadecimal."""
+    return (int(first, 16) ^ int(second, 16)).bit_count()
+
+
+def find_nearest(image: ImageHash, blocked: Sequence[int]) -> NearestHash | None:
+    """Return the nearest of the `blocked` hashes, the first of equally near ones, or None if none
+    is similar. An image without a hash, or of low quality, is similar to none."""
+    if not image.digits or image.quality < MIN_QUALITY or not blocked:
+        return None
+    bits = int(image.digits, 16)
+    # Of 100,000 hashes this takes 10 ms, so there is no index.
+    distances = list(map(int.bit_count, map(bits.__xor__, blocked)))
+    distance = min(distances)
+    return NearestHash(distances.index(distance), distance) if distance <= MAX_DISTANCE else None
+
+
+class HashList:
+    """A list of blocked hashes, each with the line of the file that it comes from."""
+
+    def __init__(self, lines: Sequence[tuple[int, str]] = ()) -> None:
+        """`lines` are pairs of a line's number and its hash."""
+        self._lines = [line for line, _ in lines]
+        self._hashes = [int(digits, 16) for _, digits in lines]
+
+    @classmethod
+    def parse(cls, text: str) -> "HashList":
+        """Read a list: one hash a line, in any case. Blank lines, and text from `#` on, are
+        ignored. Raises `HashListError`."""
+        return cls(list(_parse_lines(text)))
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def match(self, digits: str, quality: int) -> HashMatch | None:
+        """Return the nearest line at a distance of at most `MAX_DISTANCE`, the first of equally
+        near ones, or None. A hash that is empty, or of low `quality`, matches no line."""
+        nearest = find_nearest(ImageHash(digits, quality), self._hashes)
+        return nearest and HashMatch(self._lines[nearest.place], nearest.distance)
+
+
+def _parse_lines(text: str) -> Iterator[tuple[int, str]]:
+    # str.splitlines would also break lines where no editor does.
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+        digits = line.partition(_COMMENT)[0].strip()
+        if digits and not is_hash(digits):
+            raise HashListError(number, line.strip())
+        if digits:
+            yield number, digits
+
 
 MAX_LINE_CHARACTERS = 200
-_COMMENT, _PREFIX = "#", "*"
+_WORD_COMMENT, _PREFIX = "#", "*"
 _WORD_END = "\0"  # no folded text has control characters
 
 # Default_Ignorable_Code_Point (DerivedCoreProperties.txt) without the fillers of Hangul; the marks
@@ -77,7 +166,7 @@ class BlockedWords:
     def parse(cls, text: str) -> "BlockedWords":
         """Read a list: one word or phrase a line. `*` at its end makes it match longer words too.
         Blank lines, and lines that begin with `#`, are ignored. Raises `BlockedWordsError`."""
-        return cls(_parse_lines(text))
+        return cls(_parse_word_lines(text))
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -185,11 +274,11 @@ def _encode(text: str) -> _Encoded:
     return _Encoded("".join(characters), starts, has_content)
 
 
-def _parse_lines(text: str) -> Iterator[str]:
+def _parse_word_lines(text: str) -> Iterator[str]:
     # str.splitlines would also break lines where no editor does.
     for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         line = raw.strip()
-        if line and not line.startswith(_COMMENT):
+        if line and not line.startswith(_WORD_COMMENT):
             yield _encode_line(number, line)
 
 
