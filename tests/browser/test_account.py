@@ -71,7 +71,7 @@ def test_all_data_of_a_user_come_in_one_file(
         assert archive.testzip() is None
         lists = {
             name: json.loads(archive.read(f"{name}.json"))
-            for name in ("posts", "comments", "reports", "blocks")
+            for name in ("posts", "comments", "reports", "blocks", "decisions")
         }
         assert archive.read(f"originals/{own['id']}.jpg") == original
         assert archive.read(f"originals/{hidden['id']}.png")
@@ -79,6 +79,8 @@ def test_all_data_of_a_user_come_in_one_file(
     assert [comment["content"] for comment in lists["comments"]] == ["Mine"]
     assert [report["text"] for report in lists["reports"]] == ["Just so"]
     assert [block["user"] for block in lists["blocks"]] == ["carol"]
+    (entry,) = lists["decisions"]
+    assert (entry["action"], entry["post_id"], entry["appeal"]) == ("hide", hidden["id"], None)
     expect(gallery.dialog("Account")).to_contain_text("The file is ready")
 
 
@@ -102,6 +104,7 @@ def test_a_deleted_account_leaves_nothing_on_the_device(
     for page in (gallery, second):
         expect(page.button("Sign in")).to_be_visible()
         expect(page.dialog()).to_have_count(0)
+    expect(gallery.status).to_contain_text("Your account is being deleted.")
     expect(gallery.article("Stays")).to_be_visible()
     expect(gallery.article("To be gone")).to_have_count(0)
     assert gallery.page.evaluate(_STORED) == [0, 0, 0]
@@ -148,9 +151,15 @@ def test_a_banned_user_reads_why_and_until_when(
     gallery.button("Appeal", within=decisions).click()
     gallery.dialog("Appeal").get_by_role("textbox").fill("Only twice")
     gallery.button("Send appeal").click()
-    expect(decisions).to_contain_text("An admin has not decided yet.")
+    expect(decisions).to_contain_text("waits for a decision.")
     (entry,) = api.get("/moderation/queue", "admin").json()["entries"]
     assert (entry["user"], entry["appeal"]["text"]) == ("alice", "Only twice")
+    unban = {"user": "alice", "action": "unban"}
+    assert api.send("POST", "/moderation/decisions", "admin", json=unban).status_code == 201
+    gallery.close_dialog()
+    gallery.choose_in_menu("Account")
+    expect(decisions).to_contain_text("Your appeal was granted.")
+    expect(decisions).not_to_contain_text("waits for a decision.")
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def test_a_decision_is_undone_by_its_opposite(
     expect(dialog).to_contain_text("Sand")
     gallery.page.keyboard.press(key)
     if decided == "ban":
+        expect(gallery.page.get_by_role("alertdialog")).to_be_visible()
         gallery.page.keyboard.press("Enter")
     expect(gallery.button("Undo")).to_be_visible()
     gallery.page.keyboard.press("u")
@@ -239,7 +240,7 @@ def test_a_hidden_post_is_shown_to_its_creator_who_appeals(
     gallery.button("Appeal", within=hidden).click()
     gallery.dialog("Appeal").get_by_role("textbox").fill("It is my own sand")
     gallery.button("Send appeal").click()
-    expect(hidden).to_contain_text("An admin has not decided yet.")
+    expect(hidden).to_contain_text("waits for a decision.")
     admin = Gallery(other_context.new_page(), machine.url)
     admin.open()
     admin.sign_in("admin")
@@ -256,6 +257,54 @@ def test_a_hidden_post_is_shown_to_its_creator_who_appeals(
     expect(decisions).to_contain_text("Your image was hidden")
     expect(decisions).to_contain_text("<i>Not yours</i>")
     assert admin.faults == []
+
+
+def test_an_appeal_about_deleted_content_shows_the_decision_and_is_dismissed(
+    open_gallery: OpenGallery, machine: OneMachine, api: Api
+) -> None:
+    post = api.ready("carol", caption="Meadow", alt="A meadow")
+    comment = api.comment(post["id"], "dave", "Buy my watches")
+    subjects = {
+        "dave": {"post_id": post["id"], "comment_id": comment["id"]},
+        "carol": {"post_id": post["id"]},
+    }
+    for user, subject in subjects.items():
+        body = {**subject, "action": "delete", "reason": "spam", "text": f"Rule 1, {user}."}
+        decision = api.send("POST", "/moderation/decisions", "root", json=body).json()
+        path, appeal = f"/me/decisions/{decision['id']}/appeal", {"text": f"{user} objects."}
+        assert api.send("POST", path, user, json=appeal).status_code == 201
+    gallery = open_gallery(machine.url)
+    gallery.sign_in("admin")
+    dialog = open_queue(gallery, 2)
+    for user, words in (("dave", "The comment"), ("carol", "The image")):
+        expect(dialog).to_contain_text(f"{user} objects.")
+        expect(dialog).to_contain_text(f"{words} is no longer there.")
+        expect(dialog).to_contain_text("Deleted by root")
+        expect(dialog).to_contain_text(f"Rule 1, {user}.")
+        expect(gallery.button("Delete", within=dialog)).to_have_count(0)
+        gallery.page.keyboard.press("x")
+    expect(dialog).to_contain_text("The queue is empty.")
+    gallery.wait_for(lambda: len(log(api)) == 4)
+    assert [entry["action"] for entry in log(api)] == ["delete", "delete", "dismiss", "dismiss"]
+
+
+def test_a_creator_sees_a_decision_in_an_open_page(
+    open_gallery: OpenGallery, machine: OneMachine, api: Api
+) -> None:
+    post = api.ready("carol", caption="Meadow")
+    gallery = open_gallery(machine.url)
+    gallery.sign_in("carol")
+    region = gallery.page.get_by_role("region", name="Only you see these")
+    article = gallery.page.locator(".feed").get_by_role("article", name="Meadow")
+    expect(article).to_be_visible()
+    for action, shown in (("hide", region), ("restore", article)):
+        body = {"post_id": post["id"], "action": action, "reason": "spam"}
+        assert api.send("POST", "/moderation/decisions", "root", json=body).status_code == 201
+        gallery.choose_in_menu("Account")
+        expect(gallery.dialog("Account")).to_be_visible()
+        gallery.close_dialog()
+        expect(shown).to_be_visible()
+        expect(article if shown is region else region).to_have_count(0)
 
 
 def test_a_post_in_review_appears_once_it_is_published(

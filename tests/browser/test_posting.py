@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from support import samples
-from support.api import Api, someone
+from support.api import LOCAL, Api, someone
 from support.browsers import WAIT_FOR_LIMIT, Gallery
 from support.servers import Server, local_server
 
@@ -213,6 +213,33 @@ def test_the_keyboard_is_enough(browser: Browser, server: Server, api: Api) -> N
         expect(gallery.dialog("By keyboard")).to_be_visible()
         gallery.page.keyboard.press("Escape")
         expect(button).to_be_focused()
+
+
+def test_a_post_with_a_blocked_word_is_edited_and_posted(
+    open_gallery: OpenGallery, tmp_path: Path
+) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("casino bonus\n")
+    with (
+        local_server(tmp_path / "data", "--blocked-words", str(words)) as strict,
+        Api(strict.url, LOCAL) as api,
+    ):
+        gallery = open_gallery(strict.url)
+        gallery.sign_in("alice")
+        gallery.post("Casino bonus!", size=(300, 200))
+        expect(gallery.uploads).to_contain_text("The operators do not allow a word in this text.")
+        gallery.button("Edit", within=gallery.uploads).click()
+        dialog = gallery.dialog("New post")
+        caption = dialog.get_by_role("textbox", name="Caption")
+        expect(caption).to_have_value("Casino bonus!")
+        gallery.close_dialog()
+        expect(gallery.uploads).to_contain_text("Casino bonus!")
+        gallery.button("Edit", within=gallery.uploads).click()
+        caption.fill("At the casino")
+        gallery.button("Post", within=dialog).click()
+        expect(gallery.article("At the casino")).to_be_visible()
+        expect(gallery.uploads).to_have_count(0)
+        assert [post["caption"] for post in api.feed()["posts"]] == ["At the casino"]
 
 
 def test_a_limit_is_said_in_a_sentence_and_what_waits_for_it_says_why(

@@ -64,6 +64,14 @@ def test_a_token_of_the_services_own_opens_it_and_the_header_does_not(
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("user", [".", ".."])
+def test_a_name_that_paths_cannot_carry_gets_no_token(
+    tmp_path: Path, shell: Shell, user: str
+) -> None:
+    refused = shell.run("token", user, "--data-dir", tmp_path / "data", code=2).stderr
+    assert "must not be . or .." in refused
+
+
 def test_revoking_counts_at_once_in_every_process(tmp_path: Path, shell: Shell) -> None:
     with local_server(tmp_path / "data", "--auth", "jwt", "--workers", "2") as server:
         before = shell.run("token", "alice").stdout.strip()

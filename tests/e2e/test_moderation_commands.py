@@ -104,6 +104,24 @@ def test_comments_and_users_are_subjects_too(
     assert bob.comment(post.id, "Kind words").content == "Kind words"
 
 
+def test_an_appeal_about_deleted_content_is_listed_and_dismissed(
+    shell: Shell, alice: ImagePosterClient, bob: ImagePosterClient, root: ImagePosterClient
+) -> None:
+    post = new_post(alice)
+    comment = bob.comment(post.id, "Nasty words")
+    subject = f"{post.id}/{comment.id}"
+    decision = root.decide("delete", subject, reason="hate", text="Rule 4.")
+    bob.appeal(decision.id, "It was irony.")
+    lines = entry_lines(shell, subject)
+    assert "    the comment was deleted" in lines
+    assert lines[-2:] == [
+        "      decision by root: delete hate: Rule 4.",
+        "      appeal: It was irony.",
+    ]
+    assert shell.run("decide", "dismiss", subject, *ADMIN).stdout.endswith(f"  dismiss {subject}\n")
+    assert entry_lines(shell, subject) == []
+
+
 def test_the_queue_is_json_for_programs_and_pages_lead_on(
     shell: Shell, alice: ImagePosterClient, bob: ImagePosterClient
 ) -> None:
@@ -163,7 +181,10 @@ def test_the_client_appeals_blocks_and_lists(
     with pytest.raises(RefusedError, match="appeal_made"):
         alice.appeal(decision.id, "It is.")
     (entry,) = (item for item in root.iterate(root.moderation_queue) if item.subject == post.id)
-    assert (entry.kind, entry.appeal) == ("appeal", appeal)
+    assert entry.kind == "appeal"
+    assert entry.appeal is not None
+    assert (entry.appeal.text, entry.appeal.created_at) == (appeal.text, appeal.created_at)
+    assert entry.appeal.decision == decision
     root.decide("dismiss", post.id)
     (own,) = (item for item in alice.iterate(alice.my_decisions) if item.action == "hide")
     assert own.appeal is not None

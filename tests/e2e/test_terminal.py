@@ -61,6 +61,8 @@ POST: dict[str, object] = {
 
 ENTRY: dict[str, object] = {
     "kind": f"report{HOSTILE}",
+    "post_id": POST_ID,
+    "comment_id": None,
     "post": POST,
     "comment": None,
     "user": None,
@@ -74,7 +76,22 @@ ENTRY: dict[str, object] = {
             "created_at": HOSTILE,
         }
     ],
-    "appeal": {"text": f"art{HOSTILE}\n01K00000000000000000000001", "created_at": HOSTILE},
+    "appeal": {
+        "text": f"art{HOSTILE}\n01K00000000000000000000001",
+        "created_at": HOSTILE,
+        "decision": {
+            "id": "01K00000000000000000000002",
+            "by": f"mia{HOSTILE}\n01K00000000000000000000001",
+            "action": HOSTILE,
+            "post_id": POST_ID,
+            "comment_id": None,
+            "user": None,
+            "reason": HOSTILE,
+            "text": f"why{HOSTILE}\n01K00000000000000000000001",
+            "until": None,
+            "created_at": HOSTILE,
+        },
+    },
     "match": None,
     "since": HOSTILE,
 }

@@ -173,7 +173,13 @@ class MemoryDecisionStore:
 
     def _entry(self, id_: str, entry: MemoryEntry) -> QueueEntry:
         reports = [report for report, of in self._state.reports.values() if of == id_]
-        appeals = [appeal for appeal, of in self._state.appeals.values() if of == id_]
+        appeals = [
+            (decision_id, appeal)
+            for decision_id, (appeal, of) in self._state.appeals.items()
+            if of == id_
+        ]
+        appealed_id, appeal = appeals[-1] if appeals else (None, None)
+        appealed = [decision for decision in self._state.decisions if decision.id == appealed_id]
         return QueueEntry(
             id=id_,
             kind=entry.kind,
@@ -182,8 +188,9 @@ class MemoryDecisionStore:
             reports=len(reports),
             reasons=dict(Counter(str(report.reason) for report in reports)),
             latest=tuple(newest_page(reports, LATEST_REPORTS, None).items),
-            appeal=appeals[-1] if appeals else None,
+            appeal=appeal,
             match=entry.match,
+            appealed=appealed[0] if appealed else None,
         )
 
     def _with_appeal(self, decision: Decision) -> AppealedDecision:

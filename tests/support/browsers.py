@@ -138,6 +138,7 @@ class Gallery:
 
     def choose_in_menu(self, name: str | re.Pattern[str]) -> None:
         """Press a button of the session, which a narrow window has in its menu."""
+        expect(self.page.locator("#menu")).to_have_count(1)
         menu = self.button("Menu")
         if menu.is_visible():
             menu.click()

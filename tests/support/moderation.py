@@ -162,11 +162,10 @@ def actions(api: Api, subject: Subject) -> list[str]:
 
 def subject_of(entry: Item) -> Subject:
     """The subject of an entry of the queue."""
-    if entry["comment"] is not None:
-        return comment_subject(entry["comment"])
-    if entry["post"] is not None:
-        return post_subject(entry["post"])
-    return user_subject(entry["user"])
+    if entry["user"] is not None:
+        return user_subject(entry["user"])
+    ids = {"post_id": entry["post_id"], "comment_id": entry["comment_id"]}
+    return {name: id_ for name, id_ in ids.items() if id_ is not None}
 
 
 def queue(api: Api, *subjects: Subject, limit: int = 100) -> list[Item]:

@@ -66,6 +66,8 @@ DECISION = {
 APPEAL = {"text": "This is art.", "created_at": TIME}
 ENTRY: dict[str, Any] = {
     "kind": "report",
+    "post_id": "01P",
+    "comment_id": None,
     "post": POST,
     "comment": None,
     "user": None,
@@ -247,13 +249,14 @@ def test_a_subject_that_is_none_sends_nothing(
     ("changes", "subject"),
     [
         ({}, "01P"),
-        ({"comment": COMMENT}, "01P/01C"),
-        ({"post": None, "user": "bob", "kind": "appeal"}, "user:bob"),
-        ({"post": None}, None),
+        ({"comment_id": "01C", "comment": COMMENT}, "01P/01C"),
+        ({"post_id": None, "post": None, "user": "bob", "kind": "appeal"}, "user:bob"),
+        ({"post": None}, "01P"),
+        ({"comment_id": "01C", "post": None}, "01P/01C"),
     ],
 )
 def test_the_subject_of_an_entry_is_that_of_a_decision(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], subject: str | None
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], subject: str
 ) -> None:
     entries = page("entries", {**ENTRY, **changes})
     client = use(monkeypatch, lambda _: httpx.Response(200, json=entries))

@@ -8,7 +8,7 @@ import { pagePath } from "./reports";
 import { type ZipFile, zipOf } from "./zip";
 
 /** The lists of the user's data, by the field of a page that has their items. */
-const LISTS = ["posts", "comments", "reports", "blocks"] as const;
+const LISTS = ["posts", "comments", "reports", "blocks", "decisions"] as const;
 type List = (typeof LISTS)[number];
 type Page = Record<List, unknown[]> & { next: string | null };
 

@@ -1,6 +1,6 @@
 /**
- * The users whom this user blocks, and the posts that this user has reported. The page omits their content at once,
- * also offline: both lists are on this device until `Sign out`.
+ * The users whom this user blocks, and the content that this user has reported. The page omits users and posts at
+ * once, also offline, and marks comments. The lists are on this device until `Sign out`.
  */
 import { signal } from "@preact/signals";
 import { type Caller, type Identity, read, request, type Schemas, verdict } from "./api";
@@ -8,7 +8,7 @@ import * as me from "./me";
 import type { Answer } from "./queue";
 import { pagePath } from "./reports";
 import type { Storage } from "./storage";
-import type { BlockWork, UnblockWork, Work } from "./works";
+import type { BlockWork, ReportWork, UnblockWork, Work } from "./works";
 
 type Block = Schemas["BlockBody"];
 type BlockPage = Schemas["BlockPageBody"];
@@ -18,6 +18,8 @@ interface Omitted {
   blocks: Block[];
   /** Ids of posts. */
   reported: string[];
+  /** Ids of comments. Earlier versions of the page stored none. */
+  reportedComments?: string[];
 }
 
 const NAME = "omitted";
@@ -64,11 +66,15 @@ async function change(user: string, update: (lists: Omitted) => Omitted): Promis
 
 /** Applies a report, a block or its end that the service has accepted. */
 export async function applyDone(work: Work, user: string): Promise<void> {
-  if (work.kind === "report" && work.comment === null) {
-    await change(user, (lists) => ({ ...lists, reported: [...lists.reported, work.post].slice(-MAX_REPORTED) }));
-  } else if (work.kind === "block" || work.kind === "unblock") {
+  if (work.kind === "report") await change(user, (lists) => withReport(lists, work));
+  else if (work.kind === "block" || work.kind === "unblock") {
     await change(user, (lists) => ({ ...lists, blocks: withChange(lists.blocks, work) }));
   }
+}
+
+function withReport(lists: Omitted, { post, comment }: ReportWork): Omitted {
+  if (comment === null) return { ...lists, reported: [...lists.reported, post].slice(-MAX_REPORTED) };
+  return { ...lists, reportedComments: [...(lists.reportedComments ?? []), comment].slice(-MAX_REPORTED) };
 }
 
 function withChange(blocks: Block[], work: BlockWork | UnblockWork): Block[] {
@@ -95,6 +101,12 @@ export function blockedUsers(works: Work[]): Set<string> {
 
 /** The reported posts: those of the service, and those of reports that wait. */
 export function reportedPosts(works: Work[]): Set<string> {
-  const waiting = works.filter((work) => work.kind === "report" && work.comment === null) as { post: string }[];
-  return new Set([...omitted.value.reported, ...waiting.map(({ post }) => post)]);
+  const waiting = works.flatMap((work) => (work.kind === "report" && work.comment === null ? [work.post] : []));
+  return new Set([...omitted.value.reported, ...waiting]);
+}
+
+/** The comments that this user has reported from this device. */
+export function reportedComments(works: Work[]): Set<string> {
+  const waiting = works.flatMap((work) => (work.kind === "report" && work.comment !== null ? [work.comment] : []));
+  return new Set([...(omitted.value.reportedComments ?? []), ...waiting]);
 }

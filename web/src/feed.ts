@@ -24,6 +24,7 @@ export const refusal = signal<string | null>(null);
 
 const PAGE = 10;
 const STREAM_DELAY_MS = 2_000;
+const WITHHELD_AGE_MS = 60_000;
 
 let cursor: string | null = null;
 /** The list of the current walk, to which `cursor` belongs. */
@@ -176,9 +177,26 @@ function isOfFeed(work: Work): work is FeedWork {
   return !["report", "block", "unblock", "appeal", "decision"].includes(work.kind);
 }
 
-async function reloadWithheld(): Promise<void> {
+/** Reads the user's own posts that are not public; those that have become public come into the feed. */
+export async function reloadWithheld(): Promise<void> {
   const user = me.sendingUser.peek();
-  if (user !== null) await loadWithheld(user.user, user.identity);
+  if (user === null) return;
+  const before = withheldPosts.peek();
+  await loadWithheld(user.user, user.identity);
+  // Another user may have signed in during the request.
+  if (me.sendingUser.peek()?.user !== user.user) return;
+  const ids = new Set(withheldPosts.peek().map(({ id }) => id));
+  await Promise.all(before.filter(({ id }) => !ids.has(id)).map(({ id }) => refreshPost(id)));
+}
+
+/** Reads them again, at most once a minute, when the page comes into view. Decisions are made meanwhile. */
+export function watchWithheld(): void {
+  let loadedAt = performance.now();
+  addEventListener("visibilitychange", () => {
+    if (document.hidden || performance.now() - loadedAt < WITHHELD_AGE_MS) return;
+    loadedAt = performance.now();
+    void reloadWithheld();
+  });
 }
 
 async function refreshLater(work: FeedWork): Promise<void> {

@@ -14,6 +14,8 @@ export interface Draft {
   caption: string;
   alt: string;
   smaller: Smaller;
+  /** The id of the refused entry that this draft replaces. */
+  replaces?: number;
 }
 
 export type Smaller = { is: "no" } | { is: "working" } | { is: "made"; image: Blob } | { is: "useless" } | { is: "failed" };

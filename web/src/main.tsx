@@ -30,6 +30,7 @@ async function start(): Promise<void> {
   // Now it is known whether the feed is a user's own.
   const feedStarted = feed.restartWalk(publicPage);
   feed.followUser();
+  feed.watchWithheld();
   showSignIn(await me.finishSignIn());
   route.applyHash();
   await feedStarted;

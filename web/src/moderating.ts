@@ -55,22 +55,24 @@ me.sessionEnds.subscribe(() => {
 function show(entry: QueueEntry | null, closed = false): void {
   current.value = entry;
   isClosed.value = closed;
-  reason.value = entry === null ? null : mostFrequentReason(entry);
+  reason.value = entry === null ? null : likelyReason(entry);
   note.value = "";
   question.value = null;
 }
 
-function mostFrequentReason({ reasons }: QueueEntry): Reason | null {
+/** The most frequent reason of the reports, else that of the decision under appeal. */
+function likelyReason({ reasons, appeal }: QueueEntry): Reason | null {
   const reported = REASONS.filter((name) => (reasons[name] ?? 0) > 0);
-  return reported.sort((left, right) => (reasons[right] ?? 0) - (reasons[left] ?? 0))[0] ?? null;
+  const mostFrequent = reported.sort((left, right) => (reasons[right] ?? 0) - (reasons[left] ?? 0))[0];
+  return mostFrequent ?? REASONS.find((name) => name === appeal?.decision?.reason) ?? null;
 }
 
 /** The actions that fit the state of the entry's subject. */
 export function actionsOf(entry: QueueEntry): Action[] {
-  if (subjectOf(entry) === null) return [];
   const dismissal: Action[] = isClosed.value ? [] : ["dismiss"];
-  if (entry.comment !== null) return [...dismissal, "delete", "ban"];
-  if (entry.post === null) return ["unban", ...dismissal, "ban", "delete"];
+  if (entry.comment_id !== null) return entry.comment === null ? dismissal : [...dismissal, "delete", "ban"];
+  if (entry.post_id === null) return ["unban", ...dismissal, "ban", "delete"];
+  if (entry.post === null) return dismissal;
   const { status } = entry.post;
   if (status === "hidden") return ["restore", ...dismissal, "delete", "ban"];
   if (status === "ready") return [...dismissal, "hide", "delete", "ban"];
@@ -97,8 +99,8 @@ export function start(action: Action): void {
 /** Queues a decision, and shows the next entry. A ban leaves the entry of the user's content as it is. */
 export function decide(action: Action, until: string | null, blockImage: boolean): void {
   const entry = current.peek();
-  const about = entry && subjectOf(entry);
-  if (entry === null || about === null) return;
+  if (entry === null) return;
+  const about = subjectOf(entry);
   const subject = action === "ban" || action === "unban" ? { user: userOf(entry) } : about;
   const isAboutEntry = subjectName(subject) === subjectName(about);
   const next = isAboutEntry ? entryAfter(subjectName(about)) : entry;
@@ -124,10 +126,7 @@ function send(entry: QueueEntry, decision: Omit<DecisionWork, "kind">): void {
 function entryAfter(name: string): QueueEntry | null {
   const others = openEntries.peek();
   const at = others.findIndex(isCurrent);
-  const isOther = (candidate: QueueEntry) => {
-    const subject = subjectOf(candidate);
-    return subject === null || subjectName(subject) !== name;
-  };
+  const isOther = (candidate: QueueEntry) => subjectName(subjectOf(candidate)) !== name;
   return others.slice(at + 1).find(isOther) ?? others.find(isOther) ?? null;
 }
 
@@ -151,8 +150,11 @@ export function undo(): void {
   const { entry, work } = last;
   const action = OPPOSITES[work.action];
   if (action !== undefined) {
-    const reasonOfUndo = NEEDS_REASON.includes(action) ? (mostFrequentReason(entry) ?? "other") : null;
-    void outbox.add({ kind: "decision", subject: work.subject, action, reason: reasonOfUndo, text: "", until: null, blockImage: false });
+    const reasonOfUndo = NEEDS_REASON.includes(action) ? (likelyReason(entry) ?? "other") : null;
+    // A decision that was appealed is in force again as it was.
+    const former = entry.appeal?.decision;
+    const again = former?.action === action ? { text: former.text ?? "", until: former.until } : { text: "", until: null };
+    void outbox.add({ kind: "decision", subject: work.subject, action, reason: reasonOfUndo, ...again, blockImage: false });
   }
   show(entryAfterUndo(entry, work.subject, action), true);
   message.value = moderationTexts.undone;

@@ -27,20 +27,17 @@ me.sessionEnds.subscribe(() => {
   decided.value = new Set();
 });
 
-/** The subject of an entry; null if its content is gone. */
-export function subjectOf({ post, comment, user }: QueueEntry): Subject | null {
-  if (comment !== null) return { post: comment.post_id, comment: comment.id };
-  if (post !== null) return { post: post.id, comment: null };
-  return user === null ? null : { user };
+/** The subject of an entry, whose content may be gone. */
+export function subjectOf({ post_id: post, comment_id: comment, user }: QueueEntry): Subject {
+  return post === null ? { user: user ?? "" } : { post, comment };
 }
 
 export function entryName(entry: QueueEntry): string {
-  return `${entry.kind} ${nameOf(entry) ?? entry.since}`;
+  return `${entry.kind} ${nameOf(entry)}`;
 }
 
-function nameOf(entry: QueueEntry): string | null {
-  const subject = subjectOf(entry);
-  return subject && subjectName(subject);
+function nameOf(entry: QueueEntry): string {
+  return subjectName(subjectOf(entry));
 }
 
 /** Decisions that wait, in the order of their creation. */
@@ -53,7 +50,7 @@ export const openEntries = computed(() => {
   const waiting = new Set(waitingDecisions.value.map(({ subject }) => subjectName(subject)));
   return loaded.value.filter((entry) => {
     const name = nameOf(entry);
-    return name === null || (!decided.value.has(name) && !waiting.has(name));
+    return !decided.value.has(name) && !waiting.has(name);
   });
 });
 

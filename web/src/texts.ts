@@ -12,7 +12,7 @@ function preferredLanguage(): string {
 export const language = preferredLanguage();
 export const texts = LANGUAGES[language] ?? en;
 
-const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "narrow" });
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
 const exact = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" });
 const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["year", 31_536_000],

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { problemTextOrDetail, texts } from "../src/texts";
 
 describe("the text for a problem code", () => {
@@ -18,4 +18,15 @@ describe("the text for a problem code", () => {
 
 test("a wait is in seconds, minutes or hours", () => {
   expect([3, 150, 20_000].map((seconds) => texts.stateRetrying(seconds).replace(/^.* in /, ""))).toEqual(["3 s", "3 min", "6 h"]);
+});
+
+test.each([
+  ["de", "vor 13 Min."],
+  ["en", "13 min. ago"],
+])("a time in %s is in words: %s", async (language, expected) => {
+  vi.stubGlobal("navigator", { languages: [language] });
+  vi.resetModules();
+  const { relativeTime } = await import("../src/texts");
+  vi.unstubAllGlobals();
+  expect(relativeTime(new Date(Date.now() - 13 * 60_000).toISOString())).toBe(expected);
 });

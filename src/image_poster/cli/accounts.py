@@ -15,6 +15,7 @@ from image_poster.cli.options import Caller, client_options, require_extra, sett
 from image_poster.cli.output import open_bars, print_json, print_text, retry_text
 from image_poster.client import GaveUpError, ImagePosterClient, TakeoutProgress, TakeoutResult
 from image_poster.client.takeout import TakeoutCallback
+from image_poster.domain.identity import UNUSABLE_USERS
 from image_poster.editions.local.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def _user(_context: click.Context, _argument: click.Parameter, user: str | None)
     name = user.strip()
     if not name or len(name) > _MAX_USER_CHARACTERS or not name.isprintable():
         raise click.BadParameter(f"must have 1 to {_MAX_USER_CHARACTERS} printable characters")
+    if name in UNUSABLE_USERS:
+        raise click.BadParameter("must not be . or ..")
     return name
 
 

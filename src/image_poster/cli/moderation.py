@@ -39,19 +39,31 @@ def moderation(limit: int, cursor: str | None, url: str, caller: Caller, *, as_j
 def _print_entry(entry: QueueEntryResult) -> None:
     """Print an entry for people. Lines of other users' texts are indented, so that none looks like
     an entry."""
-    print_text(f"{entry.subject or '(gone)'}  {_kind(entry)}  since {entry.since}")
+    print_text(f"{entry.subject}  {_kind(entry)}  since {entry.since}")
     if entry.post is not None:
         _print_post(entry.post)
+    elif entry.post_id is not None:
+        print_text("    the post was deleted")
     if entry.comment is not None:
         content = f"comment by {author(entry.comment)}: {entry.comment.content}"
         print_text(indented(content, 4), keep=_LAYOUT)
+    elif entry.comment_id is not None:
+        print_text("    the comment was deleted")
     for report in entry.latest:
         words = (
             f"{escape_controls(report.reporter or '(deleted)')}: {escape_controls(report.reason)}"
         )
         print_text(indented(_with_text(words, report.text), 6), keep=_LAYOUT)
     if entry.appeal is not None:
+        if entry.appeal.decision is not None:
+            print_text(indented(_against(entry.appeal.decision), 6), keep=_LAYOUT)
         print_text(indented(f"appeal: {entry.appeal.text}", 6), keep=_LAYOUT)
+
+
+def _against(decision: DecisionResult) -> str:
+    """The decision that an appeal is against, in a line."""
+    words = f"decision by {escape_controls(decision.by)}: {escape_controls(decision.action)}"
+    return _with_text(f"{words} {decision.reason or ''}".rstrip(), decision.text)
 
 
 def _kind(entry: QueueEntryResult) -> str:

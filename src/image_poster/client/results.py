@@ -157,30 +157,39 @@ class MatchResult(msgspec.Struct, frozen=True):
     decision: str | None
 
 
+class OpenAppealResult(msgspec.Struct, frozen=True):
+    """An appeal in an entry of the moderation queue, and the `decision` that it is against."""
+
+    text: str
+    created_at: str
+    decision: DecisionResult | None = None
+
+
 class QueueEntryResult(msgspec.Struct, frozen=True, kw_only=True):
     """An open entry of the moderation queue, of `kind` `report`, `review`, `appeal` or `match`. Its
-    subject is `comment`, else `post`, else `user`; all are None if it is gone. `latest` has the
-    newest five of its `reports`, `reasons` their number by reason."""
+    subject is a comment (`post_id` and `comment_id`), a post or a `user`. `post` and `comment` are
+    None if they are gone. `latest` has the newest five of its `reports`, `reasons` their number by
+    reason."""
 
     kind: str
+    post_id: str | None = None
+    comment_id: str | None = None
     post: PostResult | None
     comment: CommentResult | None
     user: str | None
     reports: int
     reasons: dict[str, int]
     latest: list[LatestReport]
-    appeal: AppealResult | None
+    appeal: OpenAppealResult | None
     match: MatchResult | None
     since: str
 
     @property
-    def subject(self) -> str | None:
-        """The subject, as `decide` needs it; None if it is gone."""
-        if self.comment is not None:
-            return f"{self.comment.post_id}/{self.comment.id}"
-        if self.post is not None:
-            return self.post.id
-        return None if self.user is None else f"user:{self.user}"
+    def subject(self) -> str:
+        """The subject, as `decide` needs it."""
+        if self.user is not None:
+            return f"user:{self.user}"
+        return f"{self.post_id}/{self.comment_id}" if self.comment_id else f"{self.post_id}"
 
 
 class UserResult(msgspec.Struct, frozen=True):

@@ -15,6 +15,9 @@ from image_poster.domain.errors import EditConflictError, NotYoursError
 OWN_ISSUER = "image-poster"
 NOT_FOR_ACCESS = "The bearer token is not an access token. Send the access token of your sign-in."
 _TAG_CHARACTERS = 16
+# Browsers and proxies remove these from a path such as `/me/blocks/{user}`, even as `%2E%2E` (RFC
+# 3986 section 5.2.4). So nobody could block such a user.
+UNUSABLE_USERS = frozenset({".", ".."})
 
 # The tags that the editor read; None if the editor does not say.
 ExpectedTags = frozenset[str] | None

@@ -182,7 +182,8 @@ class Match(msgspec.Struct, frozen=True):
 
 class QueueEntry(NamedTuple):
     """An open entry of the moderation queue; `id` is its position, `since` (RFC 3339) the time of
-    its first report, review, appeal or match. `latest` has the newest `LATEST_REPORTS` reports."""
+    its first report, review, appeal or match. `latest` has the newest `LATEST_REPORTS` reports;
+    `appealed` is the decision that `appeal` is against."""
 
     id: str
     kind: EntryKind
@@ -193,6 +194,7 @@ class QueueEntry(NamedTuple):
     latest: tuple[Report, ...] = ()
     appeal: Appeal | None = None
     match: Match | None = None
+    appealed: Decision | None = None
 
 
 class NewEntry(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from image_poster.domain.errors import AdminsOnlyError, BusyError, IdentityRequiredError
-from image_poster.domain.identity import NOT_FOR_ACCESS, OWN_ISSUER, Identity
+from image_poster.domain.identity import NOT_FOR_ACCESS, OWN_ISSUER, UNUSABLE_USERS, Identity
 from image_poster.http.addresses import AddressLimiter
 from image_poster.http.requests import AnyRequest, check_json
 from image_poster.services import Services
@@ -94,6 +94,8 @@ class DevAuthenticator:
             raise IdentityRequiredError(
                 f"The header `user-id` must have 1 to {_MAX_CHARACTERS} printable characters."
             )
+        if user in UNUSABLE_USERS:
+            raise IdentityRequiredError("The header `user-id` must not be `.` or `..`.")
         return Identity(user, admin=user in self._admins)
 
     async def sign_in_urls(self) -> tuple[str, ...]:
@@ -174,7 +176,8 @@ class TokenAuthenticator:
         user = claims.get("sub")
         if not isinstance(user, str) or not user.strip():
             raise IdentityRequiredError("The bearer token names no user: it has no claim `sub`.")
-        if len(user) > _MAX_SUBJECT_CHARACTERS or not user.isprintable():
+        is_usable = user.isprintable() and user not in UNUSABLE_USERS
+        if len(user) > _MAX_SUBJECT_CHARACTERS or not is_usable:
             raise IdentityRequiredError(
                 "The bearer token names no user: its claim `sub` is not valid."
             )

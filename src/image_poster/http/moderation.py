@@ -14,6 +14,7 @@ from image_poster.domain.moderation import (
     AppealedDecision,
     Decision,
     EntryKind,
+    QueueEntry,
     Reason,
     Report,
     Subject,
@@ -102,10 +103,11 @@ class ReporterBody(msgspec.Struct, frozen=True):
 
 
 class EntryAppealBody(msgspec.Struct, frozen=True):
-    """An appeal that waits for a decision."""
+    """An appeal that waits for a decision, and the decision that it is against."""
 
     text: str
     created_at: str
+    decision: DecisionBody | None
 
 
 class MatchBody(msgspec.Struct, frozen=True):
@@ -117,9 +119,12 @@ class MatchBody(msgspec.Struct, frozen=True):
 
 class EntryBody(msgspec.Struct, frozen=True):
     """An open entry of the moderation queue. `reports` and `reasons` count open reports; `latest`
-    has the newest five. Members that do not apply, and content that is gone, are null."""
+    has the newest five. Members that do not apply are null, and so are `post` and `comment` of
+    content that is gone: `post_id` and `comment_id` name it still."""
 
     kind: EntryKind
+    post_id: str | None
+    comment_id: str | None
     post: CreatedPostBody | None
     comment: CommentBody | None
     user: str | None
@@ -179,21 +184,33 @@ RENDERERS = ModerationRenderers(report_body, decision_body, new_appeal_body)
 def entry_body(content: EntryContent) -> bytes:
     """The JSON of an `EntryBody`."""
     entry, post, comment = content
-    match, appeal = entry.match, entry.appeal
+    match = entry.match
     return msgspec.json.encode(
         {
             "kind": entry.kind,
+            "post_id": entry.subject.post_id,
+            "comment_id": entry.subject.comment_id,
             "post": None if post is None else msgspec.Raw(_moderated_post_body(post)),
             "comment": None if comment is None else msgspec.Raw(comment_body(comment)),
             "user": entry.subject.user,
             "reports": entry.reports,
             "reasons": entry.reasons,
             "latest": [_reporter_body(report) for report in entry.latest],
-            "appeal": None if appeal is None else EntryAppealBody(appeal.text, appeal.created_at),
+            "appeal": _entry_appeal_body(entry),
             "match": None if match is None else MatchBody(match.line, match.decision),
             "since": entry.since,
         }
     )
+
+
+def _entry_appeal_body(entry: QueueEntry) -> EntryAppealBody | None:
+    appeal, appealed = entry.appeal, entry.appealed
+    if appeal is None:
+        return None
+    decision = None
+    if appealed is not None:
+        decision = msgspec.convert(_decision_members(appealed), DecisionBody)
+    return EntryAppealBody(appeal.text, appeal.created_at, decision)
 
 
 def _moderated_post_body(stored: StoredPost) -> bytes:

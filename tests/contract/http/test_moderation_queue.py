@@ -40,6 +40,8 @@ def test_an_entry_holds_its_post_and_its_reports(api: Api) -> None:
     assert entry["post"]["image"]["url"] == post["image"]["url"]
     expected = {
         "kind": "report",
+        "post_id": post["id"],
+        "comment_id": None,
         "comment": None,
         "reports": 2,
         "reasons": {"spam": 1, "nudity": 1},

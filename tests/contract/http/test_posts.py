@@ -78,7 +78,7 @@ def test_creating_needs_an_identity(api: Api) -> None:
 
 
 @pytest.mark.where(one_machine=True)
-@pytest.mark.parametrize("user", ["", "x" * 129])
+@pytest.mark.parametrize("user", ["", "x" * 129, ".", ".."])
 def test_an_identity_must_be_a_printable_name(api: Api, user: str) -> None:
     answer = api.get("/limits", headers={"user-id": user})
     assert answer.status_code == 200

@@ -698,11 +698,8 @@ class AppealSuite:
         appeal = Appeal("it is harmless", NOW)
         await adapters.decisions.appeal(verdict.decision.id, "alice", appeal)
         (entry,) = await queue(adapters)
-        assert (entry.kind, entry.subject, entry.appeal) == (
-            EntryKind.APPEAL,
-            Subject(post_id),
-            appeal,
-        )
+        assert (entry.kind, entry.subject) == (EntryKind.APPEAL, Subject(post_id))
+        assert (entry.appeal, entry.appealed) == (appeal, verdict.decision)
         assert entry.since == NOW
         about = await adapters.decisions.about("alice", limit=10, after=None)
         assert about.items == [(verdict.decision, appeal)]

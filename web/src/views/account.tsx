@@ -4,6 +4,7 @@ import * as account from "../account";
 import { type Identity, reachable } from "../api";
 import * as blocks from "../blocks";
 import { type OwnDecision, readOwnDecisions } from "../decisions";
+import { reloadWithheld } from "../feed";
 import * as me from "../me";
 import { moderationTexts } from "../moderation-texts";
 import * as outbox from "../outbox";
@@ -16,10 +17,13 @@ import "./moderation.css";
 import { Dialog, DialogTitle, TextField, Time } from "./parts";
 import { reasonText } from "./reasons";
 import { hrefOf } from "./route";
+import { notice } from "./status";
 import { AppealState, DecisionReason } from "./withheld";
 
 export default function Account({ close }: { close: () => void }) {
   const current = me.session.value;
+  // So that the page behind agrees with the decisions here.
+  useEffect(() => void reloadWithheld(), []);
   if (current === null) return null;
   return (
     <Dialog name={texts.account} close={close} class="account">
@@ -49,6 +53,10 @@ function usePages<Item>(readPage: (cursor: string | null) => Promise<{ items: It
       () => setPages((former) => ({ ...former, failed: true })),
     );
   useEffect(() => void load(null, []), [version]);
+  const isBack = pages.failed && reachable.value;
+  useEffect(() => {
+    if (isBack) void load(null, []);
+  }, [isBack]);
   return { ...pages, loadMore: () => void load(pages.next, pages.items ?? []) };
 }
 
@@ -78,8 +86,8 @@ function Decisions({ identity }: { identity: Identity }) {
       <h3 id="decisions">{moderationTexts.decisions}</h3>
       <p class="hint">{moderationTexts.decisionsHint}</p>
       <ul class="account-list" aria-labelledby="decisions" aria-busy={pages.items === null && !pages.failed}>
-        {(pages.items ?? []).map((decision) => (
-          <DecisionItem key={decision.id} decision={decision} />
+        {(pages.items ?? []).map((decision, index, all) => (
+          <DecisionItem key={decision.id} decision={decision} closing={closingOf(decision, all.slice(0, index))} />
         ))}
       </ul>
       <ListEnd isEmpty={pages.items?.length === 0} empty={moderationTexts.noDecisions} pages={pages} />
@@ -90,7 +98,24 @@ function Decisions({ identity }: { identity: Identity }) {
 /** The actions that a user can appeal: those against them. */
 const APPEALABLE = ["hide", "delete", "ban", "reject", "edit"];
 
-function DecisionItem({ decision }: { decision: OwnDecision }) {
+const GRANTING = ["restore", "publish", "unban"];
+
+/** The decision that closed the appeal against `decision`, among the `newer` ones (newest first); null while it waits. */
+function closingOf({ appeal, ...decision }: OwnDecision, newer: OwnDecision[]): OwnDecision | null {
+  if (appeal === null) return null;
+  const isSame = (other: OwnDecision) =>
+    other.post_id === decision.post_id && other.comment_id === decision.comment_id && other.user === decision.user;
+  return newer.findLast((other) => isSame(other) && other.action !== "edit" && other.created_at >= appeal.created_at) ?? null;
+}
+
+/** The state of the appeal against a decision, or the button `Appeal`. */
+function AppealOf({ decision, closing }: { decision: OwnDecision; closing: OwnDecision | null }) {
+  const { id, appeal } = decision;
+  if (closing === null || appeal?.outcome === "dismissed") return <AppealState decision={id} appeal={appeal} />;
+  return <p class="hint">{GRANTING.includes(closing.action) ? moderationTexts.appealGranted : moderationTexts.appealClosed}</p>;
+}
+
+function DecisionItem({ decision, closing }: { decision: OwnDecision; closing: OwnDecision | null }) {
   const { action, post_id: post, created_at: at } = decision;
   const isPostThere = post !== null && (action === "hide" || action === "restore" || action === "publish");
   return (
@@ -102,7 +127,7 @@ function DecisionItem({ decision }: { decision: OwnDecision }) {
       {decision.by === "service" && <p class="hint">{moderationTexts.byService}</p>}
       <div class="row">
         {isPostThere && <PostLink post={post} />}
-        {(APPEALABLE.includes(action) || decision.appeal !== null) && <AppealState decision={decision.id} appeal={decision.appeal} />}
+        {(APPEALABLE.includes(action) || decision.appeal !== null) && <AppealOf decision={decision} closing={closing} />}
       </div>
     </li>
   );
@@ -152,10 +177,11 @@ function ReportItem({ report }: { report: Report }) {
   return (
     <li>
       <p>
-        <strong>{outcomes[outcome ?? ""] ?? outcomes["closed"]}</strong> <Time at={report.created_at} edited={null} />
+        <strong>{outcomes[outcome ?? ""] ?? outcomes["closed"]}</strong>
       </p>
+      {/* The time of the report, not of the outcome. */}
       <p>
-        {subject}, {reasonText(report.reason)}
+        {subject}, {reasonText(report.reason)} <Time at={report.created_at} edited={null} />
       </p>
       {report.text && (
         <p class="decision-reason" dir="auto">
@@ -249,7 +275,8 @@ function DeletionDialog({ current, close }: { current: me.Session; close: () => 
     setSending(true);
     const answer = await account.deleteAccount(current);
     setSending(false);
-    if (answer.is !== "done") setProblem(problemText(answer));
+    if (answer.is === "done") notice.value = moderationTexts.accountDeleted;
+    else setProblem(problemText(answer));
   };
   return (
     <Dialog name={moderationTexts.deleteAccount} close={close} class="small" alert>

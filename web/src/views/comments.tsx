@@ -10,7 +10,7 @@ import { creatorName, type Post } from "../posts";
 import type { Entry } from "../queue";
 import type { CommentEdit } from "../works";
 import { problemText, texts } from "../texts";
-import { visibleComments } from "../visible";
+import { reportedComments, visibleComments } from "../visible";
 import { openReport } from "./dialogs";
 import { signInThen } from "./sign-in";
 import { storageProblem, stateText } from "./outbox";
@@ -47,12 +47,15 @@ function countEdits(): number {
 export function Comments({ post }: { post: Post }) {
   const [shown, loadMore] = usePages(post);
   const ownComments = outbox.ownEntries.value.filter(({ work }) => work.kind === "comment" && work.post === post.id).reverse();
-  const comments = visibleComments(shown?.comments ?? post.latest_comments);
+  const loaded = shown?.comments ?? post.latest_comments;
+  const comments = visibleComments(loaded);
   return (
     <>
       <NewComment post={post} />
       {shown?.fault && <p class="fault">{shown.fault}</p>}
-      {comments.length + ownComments.length === 0 && shown && <p class="muted">{texts.noComments}</p>}
+      {comments.length + ownComments.length === 0 && shown && (
+        <p class="muted">{loaded.length === 0 ? texts.noComments : texts.onlyBlockedComments}</p>
+      )}
       <ul class="comments" aria-label={texts.commentList} aria-busy={shown === null}>
         {ownComments.map((entry) => (
           <WaitingComment key={`waiting ${entry.id}`} entry={entry} />
@@ -161,6 +164,7 @@ function ReportComment({ comment }: { comment: Comment }) {
       <button type="button" class="quiet" onClick={() => openReport({ post, comment: id, creator, creatorName: creatorsName, about })}>
         {texts.report}
       </button>
+      {reportedComments.value.has(id) && <span class="hint">{texts.reported}</span>}
     </p>
   );
 }

@@ -5,6 +5,7 @@ import { fileToSend, type Draft, createDraft, faultOf, makeSmaller, withPixels }
 import { checkText, limits, loadLimits } from "../limits";
 import * as me from "../me";
 import * as outbox from "../outbox";
+import type { Entry } from "../queue";
 import { texts } from "../texts";
 import { storageProblem } from "./outbox";
 import { Dialog, DialogTitle, TextField } from "./parts";
@@ -26,6 +27,17 @@ export function openComposer(files: File[] = []): void {
     isOpen.value = true;
     void addFiles(files);
   });
+}
+
+/** Opens the composer with the image and the texts of an entry that the service has refused. `Post` replaces the entry. */
+export async function editRefused({ id, work }: Entry): Promise<void> {
+  const image = await outbox.image(id);
+  if (work.kind !== "post" || image === undefined) return;
+  const { caption, alt } = work;
+  const draft = await createDraft(new File([image], work.image.name, { type: work.image.type }));
+  void loadLimits();
+  drafts.value = [...drafts.value.filter(({ replaces }) => replaces !== id), { ...draft, caption, alt, replaces: id }];
+  isOpen.value = true;
 }
 
 async function addFiles(files: File[]): Promise<void> {
@@ -77,11 +89,12 @@ async function storeDrafts(): Promise<boolean> {
   return true;
 }
 
-function storeDraft(draft: Draft): Promise<void> {
+async function storeDraft(draft: Draft): Promise<void> {
   const { image, type } = fileToSend(draft);
   const { caption, alt, file } = draft;
   const description = { name: file.name, type, size: image.size };
-  return outbox.add({ kind: "post", caption, alt, image: description, stage: "reserve", post: null, tus: null }, image);
+  await outbox.add({ kind: "post", caption, alt, image: description, stage: "reserve", post: null, tus: null }, image);
+  if (draft.replaces !== undefined) await outbox.remove(draft.replaces);
 }
 
 /** Opens the composer for images that are dropped on the page, or pasted. */

@@ -1,25 +1,30 @@
 /** The facts of an entry of the moderation queue: content, reports, appeal, match. */
+import type { ComponentChildren } from "preact";
+import type { Schemas } from "../api";
 import type { QueueEntry } from "../decisions";
 import { moderationTexts } from "../moderation-texts";
 import { creatorName } from "../posts";
-import { texts } from "../texts";
+import { exactTime, texts } from "../texts";
 import { Time } from "./parts";
 import { reasonText } from "./reasons";
+import { DecisionReason } from "./withheld";
 
 export function EntryFacts({ entry, position }: { entry: QueueEntry; position: string | null }) {
   const { kind, since, reports } = entry;
   return (
     <>
       <p class="row between">
-        <strong>{reports > 0 ? moderationTexts.reportCount(reports) : moderationTexts.kinds[kind]}</strong>
+        <span>
+          <strong>{reports > 0 ? moderationTexts.reportCount(reports) : moderationTexts.kinds[kind]}</strong> <Time at={since} edited={null} />
+        </span>
         <span class="muted">{position}</span>
       </p>
       <ReasonCounts reasons={entry.reasons} />
       <Content entry={entry} />
+      {entry.appeal?.decision && <AppealedDecision decision={entry.appeal.decision} />}
       {entry.appeal && <Quote title={moderationTexts.kinds.appeal} text={entry.appeal.text} at={entry.appeal.created_at} />}
       {entry.match && <p>{matchText(entry.match)}</p>}
       <LatestReports entry={entry} />
-      {!entry.appeal && entry.latest.length === 0 && <Time at={since} edited={null} />}
     </>
   );
 }
@@ -43,19 +48,52 @@ function ReasonCounts({ reasons }: { reasons: QueueEntry["reasons"] }) {
   );
 }
 
-/** The reported text: the comment, the caption, or the user's name. */
+/** The reported texts: the comment, the caption with the alt text, or the user's name. */
 function Content({ entry }: { entry: QueueEntry }) {
   const { post, comment, user } = entry;
+  if (user !== null) return <p class="who">{moderationTexts.userEntry(user)}</p>;
   if (comment !== null) return <Quote title={texts.commentBy(creatorName(comment))} text={comment.content} at={comment.created_at} />;
-  if (post !== null) return <Quote title={texts.imageBy(creatorName(post))} text={post.caption} at={post.created_at} note={stateText(post.status)} />;
-  return <p class="who">{user === null ? moderationTexts.contentGone : moderationTexts.userEntry(user)}</p>;
+  if (entry.comment_id !== null) return <p class="who">{moderationTexts.commentGone}</p>;
+  if (post === null) return <p class="who">{moderationTexts.postGone}</p>;
+  return (
+    <Quote title={texts.imageBy(creatorName(post))} text={post.caption} at={post.created_at} note={stateText(post.status)}>
+      {post.alt && (
+        <p class="content" dir="auto">
+          <span class="muted">{texts.alt}:</span> {post.alt}
+        </p>
+      )}
+    </Quote>
+  );
+}
+
+/** The decision that an appeal is against. */
+function AppealedDecision({ decision }: { decision: Schemas["DecisionBody"] }) {
+  const { action, by, until, created_at: at } = decision;
+  const title = moderationTexts.decidedBy((moderationTexts.done as Record<string, string>)[action] ?? action, by);
+  return (
+    <blockquote class="quote">
+      <p class="by">
+        <bdi class="who">{title}</bdi> <Time at={at} edited={null} />
+      </p>
+      <DecisionReason decision={decision} />
+      {action === "ban" && <p class="hint">{until === null ? moderationTexts.forGood : moderationTexts.until(exactTime(until))}</p>}
+    </blockquote>
+  );
 }
 
 function stateText(status: string): string | null {
   return status === "hidden" || status === "in_review" ? texts.notice[status] : null;
 }
 
-function Quote({ title, text, at, note }: { title: string; text: string | null; at: string; note?: string | null }) {
+interface QuoteProps {
+  title: string;
+  text: string | null;
+  at: string;
+  note?: string | null;
+  children?: ComponentChildren;
+}
+
+function Quote({ title, text, at, note, children }: QuoteProps) {
   return (
     <blockquote class="quote">
       <p class="by">
@@ -66,6 +104,7 @@ function Quote({ title, text, at, note }: { title: string; text: string | null; 
           {text}
         </p>
       )}
+      {children}
       {note && <p class="hint">{note}</p>}
     </blockquote>
   );

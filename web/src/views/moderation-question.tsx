@@ -63,7 +63,7 @@ function endOf(duration: Duration): string | null {
 function DurationChoice({ duration, choose }: { duration: Duration; choose: (duration: Duration) => void }) {
   return (
     <label class="field">
-      {moderationTexts.duration}
+      <span class="label">{moderationTexts.duration}</span>
       <select value={duration} onChange={(event) => choose(event.currentTarget.value as Duration)}>
         {(Object.keys(DAYS) as Duration[]).map((name) => (
           <option key={name} value={name}>

@@ -79,8 +79,10 @@ function EntryPanel({ entry }: { entry: QueueEntry }) {
           {actions.map((action) => (
             <ActionButton key={action} name={moderationTexts.actions[action]} shortcut={KEYS[action]} act={() => start(action)} class={action} />
           ))}
-          <ActionButton key="skip" name={moderationTexts.nextEntry} shortcut="S" act={() => skip(1)} class="quiet" />
-          <ActionButton key="back" name={moderationTexts.previousEntry} shortcut="←" act={() => skip(-1)} class="quiet" />
+          <span class="desk-steps">
+            <ActionButton name={moderationTexts.nextEntry} shortcut="S" act={() => skip(1)} class="quiet" />
+            <ActionButton name={moderationTexts.previousEntry} shortcut="←" act={() => skip(-1)} class="quiet" />
+          </span>
         </div>
       </div>
     </>
@@ -172,7 +174,7 @@ function Images() {
       {[...posts.values()].map((post) => (
         <EntryImage key={post.id} post={post} isShown={post.id === entry?.post?.id} />
       ))}
-      {entry !== null && !entry.post?.image && <p class="stage-words">{moderationTexts.postGone}</p>}
+      {entry !== null && !entry.post?.image && <p class="stage-words">{entry.user === null ? moderationTexts.postGone : moderationTexts.userEntry(entry.user)}</p>}
     </div>
   );
 }

@@ -7,6 +7,7 @@ import { type Entry, isActive } from "../queue";
 import type { PostWork } from "../works";
 import { problemTextOrDetail, problemText, texts } from "../texts";
 import { waits } from "../waits";
+import { editRefused } from "./composer";
 
 /** Waits until an entry is stored. Returns null, or the reason of the failure as a sentence. */
 export async function storageProblem(stored: Promise<void>): Promise<string | null> {
@@ -151,9 +152,14 @@ function Progress({ entry, work, name }: { entry: Entry; work: PostWork; name: s
 
 function ImageButtons({ entry }: { entry: Entry }) {
   const { state } = entry;
+  const isTextRefused = state.is === "failed" && state.code === "text_blocked";
   return (
     <div class="row entry-buttons">
-      {isActive(entry) ? (
+      {isTextRefused ? (
+        <button type="button" class="quiet" onClick={() => void editRefused(entry)}>
+          {texts.edit}
+        </button>
+      ) : isActive(entry) ? (
         <button type="button" class="quiet" onClick={() => void outbox.pause(entry.id)}>
           {texts.pause}
         </button>

@@ -1,5 +1,5 @@
 /** The status line: the state of the queue, and the last result. */
-import { useSignalEffect } from "@preact/signals";
+import { signal, useSignalEffect } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { reachable } from "../api";
 import * as me from "../me";
@@ -9,6 +9,8 @@ import { texts } from "../texts";
 import type { Work } from "../works";
 
 const SHOWN_MS = 5_000;
+/** A result that is no entry's, as a sentence. It outlives the session that it ends. */
+export const notice = signal<string | null>(null);
 
 function resultText(entry: Entry, answer: Answer): string | null {
   if (answer.is === "failed" || answer.is === "conflict") return texts.sendingFailed;
@@ -31,7 +33,7 @@ function doneText(work: Work, isInReview: boolean): string | null {
     case "delete comment":
       return texts.doneDeletion;
     case "report":
-      return texts.doneReport;
+      return work.comment === null ? texts.doneReport : texts.doneCommentReport;
     case "block":
       return texts.doneBlock(work.user);
     case "unblock":
@@ -52,9 +54,15 @@ function useLastResult(): string | null {
     const result = resultText(last.entry, last.answer);
     if (result !== null) setShown(result);
   });
+  useSignalEffect(() => {
+    if (notice.value !== null) setShown(notice.value);
+  });
   useEffect(() => {
     if (shown === null) return;
-    const timer = setTimeout(() => setShown(null), SHOWN_MS);
+    const timer = setTimeout(() => {
+      setShown(null);
+      notice.value = null;
+    }, SHOWN_MS);
     return () => clearTimeout(timer);
   }, [shown]);
   return shown;

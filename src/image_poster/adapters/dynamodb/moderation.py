@@ -165,7 +165,7 @@ class DynamoDecisionStore:
             },
             when=(database.Has(database.PK), database.Lacks("appealed_at")),
         )
-        storing = entries.storing(entry._replace(appeal=appeal), slot)
+        storing = entries.storing(entry._replace(appeal=appeal, appealed=decision), slot)
         await self._table.transact([marking, storing, *recording])
 
     async def nearest(self, image_hash: str) -> tuple[str, int] | None:

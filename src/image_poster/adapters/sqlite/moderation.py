@@ -61,8 +61,10 @@ _QUEUE = (
     "WHERE closed_by IS NULL AND id > ? ORDER BY id LIMIT ?"
 )
 _NEWEST_APPEAL = (
-    "SELECT text, created_at FROM appeals WHERE entry_id = ? ORDER BY decision_id DESC LIMIT 1"
+    "SELECT decision_id, text, created_at FROM appeals "
+    "WHERE entry_id = ? ORDER BY decision_id DESC LIMIT 1"
 )
+_DECISION = f"SELECT {DECISION_COLUMNS} FROM decisions WHERE id = ?"  # noqa: S608 - constants
 _LOG = f"SELECT {DECISION_COLUMNS} FROM decisions WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608 - constants
 _DECISIONS_OF_OWNER = (
     f"SELECT {DECISION_COLUMNS} FROM decisions "  # noqa: S608 - constants
@@ -192,7 +194,7 @@ class SqliteDecisionStore:
     def _entry(self, row: tuple[Any, ...]) -> QueueEntry:
         id_, kind, subject, since, reports, reasons, *match = row
         latest = self._database.read(LATEST_REPORTS_OF, id_) if reports else []
-        appeal = self._database.read_one(_NEWEST_APPEAL, id_)
+        appeal, appealed = self._newest_appeal(id_)
         return QueueEntry(
             id=id_,
             kind=EntryKind(kind),
@@ -201,9 +203,19 @@ class SqliteDecisionStore:
             reports=reports,
             reasons=msgspec.json.decode(reasons),
             latest=tuple(map(decoded_report, latest)),
-            appeal=None if appeal is None else Appeal(*appeal),
+            appeal=appeal,
             match=decoded_match(*match),
+            appealed=appealed,
         )
+
+    def _newest_appeal(self, entry_id: str) -> tuple[Appeal | None, Decision | None]:
+        """The appeal of an entry, and the decision that it is against."""
+        appeal = self._database.read_one(_NEWEST_APPEAL, entry_id)
+        if appeal is None:
+            return None, None
+        decision_id, text, created_at = appeal
+        decision = self._database.read_one(_DECISION, decision_id)
+        return Appeal(text, created_at), None if decision is None else decoded_decision(decision)
 
     def _with_appeal(self, decision: Decision) -> AppealedDecision:
         row = self._database.read_one(_FIND_APPEAL, decision.id)
