@@ -191,7 +191,7 @@ scale: $(VENV)/installed-dev  ## Count the AWS edition's DynamoDB units, model 1
 	@PYTHONPATH=tests:infra:benchmarks $(BIN)/python benchmarks/scale.py
 
 lock: $(VENV)/installed-dev  ## Lock the dependencies of pyproject.toml, with hashes (UPGRADE=--upgrade: newer releases)
-	$(COMPILE) $(UPGRADE) pyproject.toml --extra server --extra aws --group build --group dev --group docs --group bench -o constraints.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --extra server --extra aws --extra otel --group build --group dev --group docs --group bench -o constraints.txt
 	$(COMPILE) --constraint constraints.txt pyproject.toml --extra server -o locks/server.txt
 	$(COMPILE) --constraint constraints.txt --group build -o locks/build.txt
 	$(COMPILE) --group fuzz -o locks/fuzz.txt

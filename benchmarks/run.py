@@ -25,6 +25,7 @@ import bench_mixed
 import bench_own_feed
 import bench_posting
 import bench_serving
+import bench_tracing
 import bench_uploads
 import bench_walks
 import bench_webhooks
@@ -51,6 +52,7 @@ BENCHMARKS = {
     "serving": Benchmark(bench_serving.lines, 4),
     "mixed": Benchmark(bench_mixed.lines, 2),
     "comments": Benchmark(bench_comments.lines, 4),
+    "tracing": Benchmark(bench_tracing.lines, 2),
     "webhooks": Benchmark(bench_webhooks.lines, 4),
     "workers": Benchmark(bench_workers.lines, 3),
     "images": Benchmark(bench_images.lines, 7),

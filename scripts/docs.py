@@ -27,7 +27,7 @@ NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How-to": [
         *("http", "examples", "chaos-proxy", "in-public", "operations", "moderation", "proxies"),
-        *("webhooks", "aws", "/CONTRIBUTING"),
+        *("webhooks", "slow-post", "aws", "/CONTRIBUTING"),
     ],
     "Reference": [
         *("reference", "api-rules", "rules", "client", "cli", "options", "settings", "problems"),

@@ -87,7 +87,7 @@ def nouns(folder: str) -> set[str]:
 def test_a_noun_has_the_same_file_name_in_every_folder() -> None:
     """`ls adapters/*` is the support table."""
     kept_as_rows = {"posts", "comments", "feed", "uploads", "moderation", "accounts"}
-    assert nouns("ports") == {*kept_as_rows, "images", "events"}
+    assert nouns("ports") == {*kept_as_rows, "images", "events", "tracing"}
     assert "events" in nouns("adapters/sqlite")
     for database in ("adapters/sqlite", "adapters/dynamodb"):
         assert kept_as_rows | {"idempotency", "database", "schema"} <= nouns(database)

@@ -8,7 +8,8 @@ import pytest
 import structlog
 
 from image_poster.adapters.clock import ServiceClock
-from image_poster.editions.local.background import FileAgeLimit, repeat_step
+from image_poster.editions.local.background import FileAgeLimit
+from image_poster.editions.local.maintenance import repeat_step
 
 
 class Enough(BaseException):

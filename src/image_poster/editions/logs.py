@@ -1,5 +1,5 @@
-"""Structured logs on standard error, each line with the request id; and lines that are CloudWatch
-metrics.
+"""Structured logs on standard error, each line with the request id; lines that are CloudWatch
+metrics; and the traces of one machine.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
@@ -7,12 +7,16 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedd
 import logging
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from structlog.typing import EventDict
 
 from image_poster.domain.limits import escape_controls
+from image_poster.editions import StartError
+
+if TYPE_CHECKING:
+    from image_poster.adapters.tracing import OtlpTracer
 
 # The control characters of a traceback's layout, which stay unescaped.
 _LAYOUT = "\n\t"
@@ -47,6 +51,27 @@ def configure(log_format: str, **always: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(logging.BASIC_FORMAT))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def open_tracer(endpoint: str, ratio: float) -> "OtlpTracer | None":
+    """The tracer that sends spans to this collector (OTLP over HTTP); None without an endpoint.
+    Raises as `tracer_class`."""
+    return tracer_class()(endpoint, ratio) if endpoint else None
+
+
+def tracer_class() -> "type[OtlpTracer]":
+    """The class of tracers. Only this imports OpenTelemetry. Raises `StartError` if it is not
+    installed."""
+    try:
+        from image_poster.adapters.tracing import OtlpTracer  # noqa: PLC0415
+    except ModuleNotFoundError as exc:
+        if not (exc.name or "").startswith(("opentelemetry", "google")):
+            raise
+        raise StartError(
+            "otlp_endpoint needs the packages of OpenTelemetry: "
+            "pip install 'image-poster-api[server,otel]'"
+        ) from exc
+    return OtlpTracer
 
 
 class _Formatter(logging.Formatter):

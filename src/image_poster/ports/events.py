@@ -22,7 +22,8 @@ class WaitingEvent(NamedTuple):
     """An event that waits for its delivery to one endpoint.
 
     `row` identifies it in the outbox, `id` is its `webhook-id`. `occurred_ms` is the wall clock's
-    time of the fact, `since_ms` the service clock's; `tries` counts failed tries.
+    time of the fact, `since_ms` the service clock's; `tries` counts failed tries. `trace` is the
+    `traceparent` of the fact's request, if it was traced.
     """
 
     row: int
@@ -31,6 +32,7 @@ class WaitingEvent(NamedTuple):
     occurred_ms: int
     since_ms: int
     tries: int
+    trace: str | None = None
 
 
 class EndpointReport(NamedTuple):

@@ -178,11 +178,13 @@ class TombstoneQueue(TombstoneStore, Protocol):
 
 class Job(NamedTuple):
     """The image work of one post: the number of leases (with this one), and the number of failures.
-    The other leases ended because their holder's process ended."""
+    The other leases ended because their holder's process ended. `trace` is the `traceparent` of the
+    request that caused the work, if it was traced."""
 
     post_id: str
     leases: int
     failures: int
+    trace: str | None = None
 
 
 class ParkedJob(NamedTuple):

@@ -29,6 +29,7 @@ from image_poster.ports.events import (
     WaitingEvent,
     WebhookSender,
 )
+from image_poster.ports.tracing import NULL_TRACER, Tracer
 
 # The tries of one endpoint at a time.
 PARALLEL_TRIES = 8
@@ -101,13 +102,18 @@ class EventDelivery:
     sender: WebhookSender
     clock: Clock
     random: Callable[[], float] = random.random
+    tracer: Tracer = NULL_TRACER
 
     async def try_once(self, endpoint: Endpoint, waiting: WaitingEvent) -> DeliveryOutcome:
-        """Send one event to one endpoint. Any error is a failed try, such as that of a damaged
-        post: else the event would be tried again without a delay."""
+        """Send one event to one endpoint, within a span of the fact's trace.
+
+        Any error is a failed try, such as that of a damaged post: else the event would be tried
+        again without a delay.
+        """
         try:
             body = await self.renderer.body(waiting.event, waiting.occurred_ms)
-            await self.sender.send(endpoint.url, waiting.id, body)
+            with self.tracer.span("webhook", waiting.trace):
+                await self.sender.send(endpoint.url, waiting.id, body)
         except EndpointGoneError as exc:
             await self.outbox.switch_off(endpoint.id, _short(exc))
             return DeliveryOutcome.ENDPOINT_OFF

@@ -12,6 +12,7 @@ from image_poster.domain.images import ImageRejectedError, ImageWorkFailedError,
 from image_poster.domain.posts import Failure, PostStatus, StoredPost, failed_post, is_withheld
 from image_poster.ports.images import ImageRenderer, ImageStore, RemoteFile, StoredFile, Workspace
 from image_poster.ports.posts import HookReviews, Job, JobQueue, PendingReview, PostStore
+from image_poster.ports.tracing import NULL_TRACER, Tracer
 from image_poster.services.posts import PostService, expose_ready
 from image_poster.services.review import NO_SCREENING, ImageScreening, usable_hash
 
@@ -76,6 +77,7 @@ class ImagePublisher:
     renderer: ImageRenderer
     screening: ImageScreening = NO_SCREENING
     reviews: HookReviews | None = None
+    tracer: Tracer = NULL_TRACER
     check_seconds: float = 1.0  # during the work, a deletion is noticed so often
 
     async def publish(self, post_id: str) -> PostStatus | None:
@@ -101,7 +103,8 @@ class ImagePublisher:
                 rendered = await self._render_unless_deleted(post_id, work)
                 result = await self.screening.screen(rendered)
                 withheld = result.status is not PostStatus.READY
-                files = await self.images.publish(post_id, work, withheld=withheld)
+                with self.tracer.span("publish files"):
+                    files = await self.images.publish(post_id, work, withheld=withheld)
         except (ImageNotFoundError, ImageWorkFailedError) as exc:
             if await self.posts.find(post_id) is None:
                 raise PostNotFoundError from exc  # deleted during the work, with its files
@@ -178,6 +181,7 @@ class JobRunner:
     jobs: JobQueue
     publisher: ImagePublisher
     lease_ms: int
+    tracer: Tracer = NULL_TRACER
 
     async def run_next(self) -> JobResult | None:
         """Do one job that is due; None if there was none."""
@@ -187,7 +191,8 @@ class JobRunner:
         if job.leases > _MAX_LEASES:
             return await self._park(job, f"the process ended during {job.leases - 1} attempts")
         try:
-            status = await self.publisher.publish(job.post_id)
+            with self.tracer.span("image work", job.trace):
+                status = await self.publisher.publish(job.post_id)
         except Exception as exc:  # noqa: BLE001 - one post stops no other's image work
             return await self._postpone(job, exc)
         return JobResult(job.post_id, status or "deleted")

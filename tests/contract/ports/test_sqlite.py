@@ -30,6 +30,7 @@ from image_poster.domain.errors import NotReadyError, NotYoursError, StorageFull
 from image_poster.domain.feed import EPOCH_MS, FeedCursor, FeedQuery, FeedSort
 from image_poster.domain.ids import new_id, rfc3339
 from image_poster.domain.posts import PostStatus, encode_post
+from image_poster.ports.posts import Job
 from support.sqlite_adapters import adapters_of
 
 
@@ -318,7 +319,7 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(tmp_path: P
     assert stored is not None
     assert stored.post == post
     job = await SqliteJobQueue(database, clock).lease(1000)
-    assert job == (post.id, 1, 0)
+    assert job == Job(post.id, 1, 0)
     await database.close()
 
 

@@ -16,6 +16,7 @@ times. So `vips_sum` adds images of 64 lines each: rows first, then columns of t
 """
 
 import math
+import time
 from array import array
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -185,7 +186,10 @@ def work(
 ) -> Message:
     """Render the image of a child. Raises `ImageRejectedError`, `ImageWorkFailedError`."""
     pyvips.cache_set_max(0)  # each image comes once
-    return Message(rendered=render(descriptors, settings, acquire_memory))
+    source = _decode_whole(descriptors, settings, acquire_memory)
+    began = time.perf_counter()
+    rendered = _encode(descriptors, settings, source)
+    return Message(rendered=rendered, encode_seconds=time.perf_counter() - began)
 
 
 def render(
@@ -194,6 +198,20 @@ def render(
     """Write both renditions of `descriptors.original`. Before its pixels are decoded, call
     `acquire_memory` with the most bytes that this needs. Raises `ImageRejectedError`,
     `ImageWorkFailedError`."""
+    return _encode(descriptors, settings, _decode_whole(descriptors, settings, acquire_memory))
+
+
+class _Source(NamedTuple):
+    """An upright image in memory, its pixels, and the size of the whole original."""
+
+    image: pyvips.Image
+    pixels: memoryview
+    size: Size
+
+
+def _decode_whole(
+    descriptors: Descriptors, settings: RenderSettings, acquire_memory: AcquireMemory
+) -> _Source:
     admission = Admission(settings.max_pixels, settings.memory_bytes, acquire_memory)
     decoded = decode(descriptors.original, admission, rebuilding=settings.rebuild)
     try:
@@ -201,8 +219,13 @@ def render(
         working, pixels = _read_pixels(_to_opaque_srgb(decoded.image))
     except pyvips.Error as exc:
         raise translate_error(exc, rebuilding=settings.rebuild) from exc
+    return _Source(working, pixels, decoded.source)
+
+
+def _encode(descriptors: Descriptors, settings: RenderSettings, source: _Source) -> RenderedImage:
+    working, pixels, size = source
     small = _make_small(working, settings.fit)
-    large = _resize(working, large_size(decoded.source))
+    large = _resize(working, large_size(size))
     if large is not working:  # the sides of a long image differ
         large, pixels = _read_pixels(large)
     with ThreadPoolExecutor(1) as thread:  # where a core is idle, that is ready sooner

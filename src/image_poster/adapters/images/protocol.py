@@ -64,7 +64,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
     - needs: the memory that the image needs, in bytes; with it, `confinement` has the child's
       measures in force
-    - rendered: the result
+    - rendered: the result; with it, `encode_seconds` is the time after the decode
     - rejected: the code and detail of the rejection
     - broke: the error of failed work
     - ended: the exit code (`os.waitstatus_to_exitcode`), with the child's peak memory in bytes and
@@ -74,6 +74,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     needs: int | None = None
     confinement: Confinement | None = None
     rendered: RenderedImage | None = None
+    encode_seconds: float = 0
     rejected: tuple[str, str] | None = None
     broke: str | None = None
     ended: int | None = None

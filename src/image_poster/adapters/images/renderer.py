@@ -30,6 +30,7 @@ from image_poster.domain.images import (
     RenderedImage,
 )
 from image_poster.ports.images import Workspace
+from image_poster.ports.tracing import NULL_TRACER, Tracer, now_ns
 
 T = TypeVar("T")
 _FORK_SERVER = "image_poster.adapters.images.fork_server"
@@ -58,9 +59,8 @@ _END_SECONDS = 5
 class VipsImageRenderer:
     """Renders at most `children` images at a time, each when `memory` grants its bytes (by default,
     the renderer has a budget of its own). All processes of an image together work for at most
-    `timeout_seconds`, and wait for memory no longer than that.
-
-    `module` is the module of the fork server. Call `close` at the end.
+    `timeout_seconds`, and wait for memory no longer than that. `module` is the module of the fork
+    server. Call `close` at the end.
     """
 
     def __init__(
@@ -71,7 +71,9 @@ class VipsImageRenderer:
         timeout_seconds: float = 60,
         memory: MemoryBudget | None = None,
         module: str = _FORK_SERVER,
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
+        self._tracer = tracer
         self._memory = memory or MemoryBudget(settings.memory_bytes)
         self._settings = msgspec.structs.replace(
             settings,
@@ -81,10 +83,9 @@ class VipsImageRenderer:
         self._timeout_seconds = timeout_seconds
         self._places = asyncio.Semaphore(children)
         self._fork_server = ForkServerLauncher(module)
+        # The confinement of the last child, None before the first, and the most memory of any.
         self.confinement: Confinement | None = None
-        """The confinement of the last child; None before the first."""
         self.peak_bytes = 0
-        """The most memory that a child has had."""
 
     async def render(self, work: Workspace) -> RenderedImage:
         time = _TimeLeft(_TimeLimit(self._timeout_seconds), _TimeLimit(self._timeout_seconds))
@@ -131,15 +132,19 @@ class VipsImageRenderer:
         raise ImageWorkFailedError("no process began work on the image")
 
     async def _try_render(self, work: Workspace, request: bytes, time: "_TimeLeft") -> Message:
+        began_ns = now_ns()
         async with self._child(work, request) as child:
             message = await time.work.wait(child.receive())
             if message is None:
                 raise _NotStartedError
+            self._tracer.record("fork", began_ns, now_ns())
             if message.needs is not None:
                 self.confinement = message.confinement
                 async with self._reserve_memory(message.needs, time):
                     child.grant_memory()
+                    began_ns = now_ns()
                     message = await time.work.wait(child.receive())
+                    self._record_work(began_ns, message)
             if message is None:
                 raise _ChildEndedError("the image process ended with the one that started it")
             if message.ended is not None:
@@ -148,6 +153,14 @@ class VipsImageRenderer:
                     raise _OutOfTimeError
                 raise _ChildEndedError(f"the image process ended with code {message.ended}")
             return message
+
+    def _record_work(self, began_ns: int, message: Message | None) -> None:
+        """Record the steps of a child. It may be compromised: both lie within our time."""
+        if message is not None and message.rendered is not None:
+            ended_ns = now_ns()
+            decoded_ns = max(began_ns, ended_ns - round(max(0, message.encode_seconds) * 1e9))
+            self._tracer.record("decode", began_ns, decoded_ns)
+            self._tracer.record("encode", decoded_ns, ended_ns)
 
     @asynccontextmanager
     async def _reserve_memory(self, needs: int, time: "_TimeLeft") -> AsyncIterator[None]:
@@ -313,8 +326,7 @@ class ForkServerLauncher:
                 process.send_signal(signal.SIGKILL)
 
     async def close(self) -> None:
-        """Close the connection, so that the fork server kills its children and ends; wait for its
-        end."""
+        """Close the connection: the fork server kills its children, and ends. Wait for its end."""
         async with self._starting:
             if self._running is not None:
                 process, control = self._running

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +23,7 @@ from image_poster.domain.errors import BusyError, ImagePosterError, StorageFullE
 from image_poster.domain.idempotency import AlreadyAnsweredError
 from image_poster.domain.moderation import AlreadyReportedError
 from image_poster.ports import Clock
+from image_poster.ports.tracing import Tracer
 
 # Greater than any id: a list begins with its newest item.
 GREATEST_ID = "~"
@@ -198,14 +200,32 @@ class LogUnsupportedError(sqlite3.OperationalError):
 
 class _WritingConnection(sqlite3.Connection):
     """The writer's connection. Transactions store their events by its `event_clock`, or no events
-    without one."""
+    without one. `trace` is the `traceparent` of the request whose operation runs."""
 
     event_clock: Clock | None = None
+    trace: str | None = None
 
 
 def event_clock(connection: sqlite3.Connection) -> Clock | None:
     """The clock of a transaction's events; None if events are not stored."""
     return connection.event_clock if isinstance(connection, _WritingConnection) else None
+
+
+def trace_of(connection: sqlite3.Connection) -> str | None:
+    """The `traceparent` of the request whose operation runs; None if it is not traced."""
+    return connection.trace if isinstance(connection, _WritingConnection) else None
+
+
+def _run_traced(
+    trace: str | None, operation: Operation[Result], connection: sqlite3.Connection
+) -> Result:
+    if isinstance(connection, _WritingConnection):
+        connection.trace = trace
+        try:
+            return operation(connection)
+        finally:
+            connection.trace = None
+    return operation(connection)
 
 
 def connect(
@@ -248,6 +268,7 @@ class Database:
         """`check_free_space` raises `StorageFullError` if the disk lacks that many bytes.
         Operations that add data call it; deletions do not. `lock` acquires the writer lock."""
         self.check_free_space = check_free_space
+        self.tracer: Tracer | None = None
         self._path = path
         self._rewrite_at = 0.0
         self._writing = connect(path, _WritingConnection)
@@ -292,7 +313,12 @@ class Database:
 
     async def write(self, operation: Operation[Result]) -> Result:
         """Run an operation in the writer (`Writer.run`)."""
-        return await self._writer.run(operation)
+        tracer = self.tracer
+        if tracer is None:
+            return await self._writer.run(operation)
+        trace = tracer.traceparent()
+        with tracer.span("transaction"):
+            return await self._writer.run(partial(_run_traced, trace, operation))
 
     async def truncate_log(self) -> None:
         """Remove deleted data from the write-ahead log. Raises `BusyError` if a reader of another

@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from image_poster.adapters.sqlite.database import Database, event_clock
+from image_poster.adapters.sqlite.database import Database, event_clock, trace_of
 from image_poster.domain.events import (
     DELIVERED_FOR_MS,
     MAX_EVENT_BYTES,
@@ -25,8 +25,9 @@ from image_poster.ports.events import Endpoint, EndpointReport, WaitingEvent
 
 _ADD = (
     "INSERT INTO outbox (endpoint_id, id, type, post_id, comment_id, record_id, user, "
-    "occurred_ms, since_ms, due_at) "
-    "SELECT id, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8 FROM webhook_endpoints WHERE is_configured = 1"
+    "occurred_ms, since_ms, due_at, trace) "
+    "SELECT id, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9 FROM webhook_endpoints "
+    "WHERE is_configured = 1"
 )
 _CONFIGURE = (
     "INSERT INTO webhook_endpoints (url, is_configured) VALUES (?, 1) "
@@ -34,8 +35,8 @@ _CONFIGURE = (
 )
 _ENDPOINTS = "SELECT id, url, is_off FROM webhook_endpoints WHERE is_configured = 1 ORDER BY id"
 _DUE = (
-    "SELECT row, id, type, post_id, comment_id, record_id, user, occurred_ms, since_ms, tries "
-    "FROM outbox WHERE endpoint_id = ?1 AND is_parked = 0 AND due_at <= ?2 "
+    "SELECT row, id, type, post_id, comment_id, record_id, user, occurred_ms, since_ms, tries, "
+    "trace FROM outbox WHERE endpoint_id = ?1 AND is_parked = 0 AND due_at <= ?2 "
     "AND NOT EXISTS (SELECT 1 FROM webhook_endpoints WHERE id = ?1 AND is_off = 1) "
     "ORDER BY due_at LIMIT ?3"
 )
@@ -72,7 +73,7 @@ def add_event(connection: sqlite3.Connection, event: Event) -> None:
     if clock is not None:
         type_, *ids = event
         times = clock.now_ms(), clock.service_ms()
-        connection.execute(_ADD, (new_event_id(), type_, *ids, *times))
+        connection.execute(_ADD, (new_event_id(), type_, *ids, *times, trace_of(connection)))
 
 
 def _waiting_event(row: int, id_: str, type_: str, *columns: Any) -> WaitingEvent:  # noqa: ANN401 - a row

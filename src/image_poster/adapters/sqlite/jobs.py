@@ -51,7 +51,7 @@ class SqliteJobQueue:
         def lease_next(connection: sqlite3.Connection) -> Job | None:
             row = connection.execute(
                 f"UPDATE posts SET due_at = ?, leases = leases + 1 WHERE id = ({_DUE}) "  # noqa: S608 - a constant
-                "RETURNING id, leases, failures",
+                "RETURNING id, leases, failures, trace",
                 (now + lease_ms, now),
             ).fetchall()
             return Job(*row[0]) if row else None

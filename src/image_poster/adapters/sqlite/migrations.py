@@ -287,9 +287,11 @@ CREATE TABLE outbox (
     since_ms INTEGER NOT NULL,
     due_at INTEGER NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0,
-    is_parked INTEGER NOT NULL DEFAULT 0
+    is_parked INTEGER NOT NULL DEFAULT 0,
+    trace TEXT
 );
-CREATE INDEX outbox_due ON outbox (endpoint_id, is_parked, due_at)
+CREATE INDEX outbox_due ON outbox (endpoint_id, is_parked, due_at);
+ALTER TABLE posts ADD COLUMN trace TEXT
 """
 
 MIGRATIONS = (

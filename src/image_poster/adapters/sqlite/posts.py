@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from image_poster.adapters.sqlite.database import Database
+from image_poster.adapters.sqlite.database import Database, trace_of
 from image_poster.adapters.sqlite.entries import add_records, close_content_entries, log_for_owner
 from image_poster.adapters.sqlite.events import add_event
 from image_poster.adapters.sqlite.idempotency import (
@@ -106,9 +106,9 @@ def _enter_status(connection: sqlite3.Connection, post: Post, now_ms: int) -> No
     becomes `failed`, `due_at` is the time since when."""
     if post.status is PostStatus.PROCESSING:
         connection.execute(
-            "UPDATE posts SET due_at = ?, leases = 0, failures = 0, "  # noqa: S608 - a constant
+            "UPDATE posts SET due_at = ?, leases = 0, failures = 0, trace = ?, "  # noqa: S608 - a constant
             f"turn = {_NEXT_TURN.format('posts.creator')} WHERE id = ?",
-            (now_ms, post.id),
+            (now_ms, trace_of(connection), post.id),
         )
     elif post.status is PostStatus.FAILED:
         connection.execute("UPDATE posts SET due_at = ? WHERE id = ?", (now_ms, post.id))
@@ -175,9 +175,9 @@ class SqlitePostStore:
                     (post.id, *msgspec.structs.astuple(upload)),
                 )
             added = connection.execute(
-                "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at, turn) "  # noqa: S608 - a constant
-                f"VALUES (?1, ?2, ?3, ?4, ?5, {_NEXT_TURN.format('?3')})",
-                row,
+                "INSERT OR IGNORE INTO posts (id, status, creator, head, due_at, trace, turn) "  # noqa: S608 - a constant
+                f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, {_NEXT_TURN.format('?3')})",
+                (*row, trace_of(connection)),
             )
             if image_bytes and added.rowcount:
                 self._quota.count_image(connection, post.creator, image_bytes)

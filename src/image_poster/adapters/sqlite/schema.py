@@ -2,7 +2,8 @@
 
 - `posts`: a post. `head` is its JSON, `latest` its newest comments as JSON lines, `since` the first
   epoch of its current rank in `top`. The other columns are keys derived from these, and the state
-  of its image work; `turn` orders the jobs of several users.
+  of its image work; `turn` orders the jobs of several users. `trace` is the `traceparent` of the
+  request that caused the work.
 - `past_ranks`: past ranks of posts in `top`, from the epoch `since` to before `until`
   (`domain.feed`).
 - `feed_clock`: one row, with the largest epoch of any write.

@@ -1,50 +1,42 @@
 """Background work beside the requests, and the recovery at the start."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
-from urllib.parse import urlsplit
 
 import structlog
 
 from image_poster.adapters.clock import ServiceClock
 from image_poster.adapters.images.renderer import VipsImageRenderer
 from image_poster.adapters.sqlite.database import Database
-from image_poster.adapters.sqlite.events import SqliteOutbox
 from image_poster.adapters.sqlite.maintenance import greatest_time, greatest_time_of_comments
 from image_poster.adapters.webhooks import HttpReviewHook
 from image_poster.domain.images import RENDITION_SMALL
 from image_poster.editions.local.container import Container, Shared, open_container
 from image_poster.editions.local.keys import webhook_secrets
-from image_poster.editions.local.maintenance import PostRetries, Sweeper
+from image_poster.editions.local.maintenance import PostRetries, Sweeper, repeat_step
 from image_poster.editions.local.moderation import AccountDeletionRunner, BlockLists
+from image_poster.editions.local.server import StoppableApp
 from image_poster.editions.local.settings import Settings
+from image_poster.editions.local.webhooks import deliver_events
+from image_poster.editions.logs import open_tracer
 from image_poster.http import metrics
-from image_poster.http.middleware import Middleware
 from image_poster.ports.posts import PostNotifier
 from image_poster.ports.uploads import AwaitedUploads
-from image_poster.services.events import (
-    PARALLEL_TRIES,
-    DeliveryOutcome,
-    EndpointQueue,
-    EventDelivery,
-)
 from image_poster.services.images import JobRunner, error_text
 from image_poster.services.review import IMAGE_URL_MS, HookReviewer, ReviewHookRunner
 
 # For retries, and for notifications that were missed.
 _JOB_POLL_SECONDS = 1.0
 _DELETION_POLL_SECONDS = 1.0
-_FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
 _SWEEP_SECONDS = 3600.0
 _CLOCK_POLL_SECONDS = 1.0
 _LISTS_POLL_SECONDS = 10.0
 # Calls of the review hook at a time. A hook that hangs ends each after five seconds.
 _PARALLEL_REVIEWS = 16
 _REVIEW_POLL_SECONDS = 0.5
-_OUTBOX_SECONDS = 60.0
-_FAILING = "a receiver of webhooks fails: `image-poster webhooks` has its error"
 # Less than this is the clock's drift, or a slow start of this process.
 CLOCK_STEP_MS = 2_000
 _QUARANTINED = (
@@ -82,7 +74,7 @@ async def recover(settings: Settings) -> ServiceClock:
 @asynccontextmanager
 async def run_app(
     settings: Settings, *, started_ms: int, sweeps: bool, shared: Shared | None = None
-) -> AsyncIterator[Middleware]:
+) -> AsyncIterator[StoppableApp]:
     """The app, with its background tasks running.
 
     `started_ms` is the start of the whole server, in milliseconds since 1970; files from before
@@ -91,28 +83,20 @@ async def run_app(
     """
     async with AsyncExitStack() as stack:
         container = await stack.enter_async_context(open_container(settings, shared))
+        tracer = open_tracer(settings.otlp_endpoint, settings.trace_ratio)
+        if tracer is not None:
+            stack.callback(tracer.close)
+            container.database.tracer = tracer
+            container = replace(container, tracer=tracer)
         renderer = container.renderer()
-        runner = container.job_runner(renderer)
-        work = [
-            do_image_work(runner, renderer, container.notifier)
-            for _ in range(settings.image_workers)
-        ]
-        records = container.upload_records if sweeps else None
-        work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
-        work.append(refresh_lists(container.lists))
-        if container.settings.review == "hook":
-            step = partial(ask_next, review_hook_runner(container))
-            work += [repeat_step("the review hook", step) for _ in range(_PARALLEL_REVIEWS)]
-        if sweeps:
-            work += [
-                purge_deleted(container.sweeper),
-                complete_deletions(container.account_deletions),
-                *deliver_events(container),
-                sweep(container, started_ms),
-            ]
+        work = _background_work(container, renderer, started_ms, sweeps=sweeps)
         tasks = [asyncio.create_task(each) for each in work]
         try:
-            yield container.app()
+            app = container.app()
+            if tracer is None:
+                yield app
+            else:
+                yield tracer.traced(app, app.end_unfinished)
         finally:
             for task in tasks:
                 task.cancel()
@@ -120,24 +104,29 @@ async def run_app(
             await renderer.close()
 
 
-async def repeat_step(
-    name: str,
-    step: Callable[[], Awaitable[None]],
-    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Repeat a step forever. A repeated error is logged with its traceback only the first time.
-    After an error the next step waits, for a time in seconds that doubles up to a minute."""
-    fault, seconds = "", _FAULT_PAUSE_SECONDS
-    while True:
-        try:
-            await step()
-        except Exception as exc:  # noqa: BLE001 - the loop must outlive whatever it was
-            lasting, fault = fault == repr(exc), repr(exc)
-            _log.error("background work failed", work=name, error=fault, exc_info=not lasting)
-            await pause(seconds)
-            seconds = min(2 * seconds, _MAX_FAULT_PAUSE_SECONDS)
-        else:
-            fault, seconds = "", _FAULT_PAUSE_SECONDS
+def _background_work(
+    container: Container, renderer: VipsImageRenderer, started_ms: int, *, sweeps: bool
+) -> list[Coroutine[None, None, None]]:
+    """All work of one process beside its requests."""
+    runner = container.job_runner(renderer)
+    work = [
+        do_image_work(runner, renderer, container.notifier)
+        for _ in range(container.settings.image_workers)
+    ]
+    records = container.upload_records if sweeps else None
+    work.append(keep_time(TimeKeeper(container.clock, container.database, records)))
+    work.append(refresh_lists(container.lists))
+    if container.settings.review == "hook":
+        step = partial(ask_next, review_hook_runner(container))
+        work += [repeat_step("the review hook", step) for _ in range(_PARALLEL_REVIEWS)]
+    if sweeps:
+        work += [
+            purge_deleted(container.sweeper),
+            complete_deletions(container.account_deletions),
+            *deliver_events(container),
+            sweep(container, started_ms),
+        ]
+    return work
 
 
 async def do_image_work(
@@ -219,55 +208,6 @@ async def ask_next(runner: ReviewHookRunner) -> None:
         await asyncio.sleep(_REVIEW_POLL_SECONDS)
     else:
         _log.info("the review hook was asked", outcome=outcome)
-
-
-def deliver_events(container: Container) -> list[Coroutine[None, None, None]]:
-    """The work that delivers events to each endpoint, and that which bounds their number."""
-    delivery, work = container.event_delivery, [watch_outbox(container.outbox)]
-    for endpoint in container.outbox.endpoints():
-        worker = EndpointWorker(delivery, EndpointQueue(container.outbox, endpoint))
-        work += [repeat_step("delivering events", worker.try_next) for _ in range(PARALLEL_TRIES)]
-    return work
-
-
-class EndpointWorker:
-    """Tries the events of one endpoint, and reports when it begins to fail, and when it works
-    again."""
-
-    def __init__(self, delivery: EventDelivery, queue: EndpointQueue) -> None:
-        self._delivery = delivery
-        self._queue = queue
-        self._is_failing = False
-
-    async def try_next(self) -> None:
-        """Wait until an event is due, try it, and count the outcome."""
-        outcome = await self._queue.try_next(self._delivery)
-        metrics.webhooks.labels(outcome).inc()
-        is_failing = outcome is not DeliveryOutcome.DELIVERED
-        if is_failing != self._is_failing:
-            self._is_failing = is_failing
-            host = urlsplit(self._queue.endpoint.url).hostname
-            if is_failing:
-                _log.warning(_FAILING, endpoint=self._queue.endpoint.id, host=host, outcome=outcome)
-            else:
-                _log.info("webhooks arrive again", endpoint=self._queue.endpoint.id, host=host)
-
-
-async def watch_outbox(outbox: SqliteOutbox) -> None:
-    """Bound the number of waiting events, and measure it."""
-
-    async def step() -> None:
-        dropped = await outbox.enforce_bounds()
-        if dropped:
-            _log.error("the oldest events were deleted: too many wait for delivery", events=dropped)
-        for report in await outbox.reports():
-            name = str(report.endpoint.id)
-            metrics.events.labels(name, "waiting").set(report.waiting)
-            metrics.events.labels(name, "parked").set(report.parked)
-            metrics.events.labels(name, "dropped").set(report.dropped)
-        await asyncio.sleep(_OUTBOX_SECONDS)
-
-    await repeat_step("bounding events", step)
 
 
 class TimeKeeper:

@@ -68,6 +68,7 @@ from image_poster.http.images import ImageGrants
 from image_poster.http.middleware import Middleware, log_access
 from image_poster.http.post_bodies import post_body
 from image_poster.http.uploads import HmacPutUrlSigner
+from image_poster.ports.tracing import NULL_TRACER, Tracer
 from image_poster.services import Services, Stores, build_services
 from image_poster.services.events import EventDelivery, EventRenderer
 from image_poster.services.images import ImagePublisher, JobRunner
@@ -120,6 +121,7 @@ class Container:
     counts: RateCounters
     notifier: SharedNotifier
     clock: ServiceClock
+    tracer: Tracer = NULL_TRACER
 
     @property
     def rebuilder(self) -> Rebuilder:
@@ -156,6 +158,7 @@ class Container:
             children=settings.image_workers,
             timeout_seconds=settings.image_seconds,
             memory=MemoryBudget(settings.limits.image_memory, shared),
+            tracer=self.tracer,
         )
 
     def job_runner(self, renderer: VipsImageRenderer) -> JobRunner:
@@ -163,10 +166,12 @@ class Container:
         matcher = BlockedImages(lambda: self.lists.images, self.decisions)
         screening = Screening(matcher, self.clock, ReviewMode(self.settings.review))
         posts = self.services.stores.posts
-        publisher = ImagePublisher(posts, self.images, renderer, screening, self.reviews)
+        publisher = ImagePublisher(
+            posts, self.images, renderer, screening, self.reviews, self.tracer
+        )
         # An image waits for memory as long as it may work, at most.
         lease_seconds = 2 * self.settings.image_seconds + _LEASE_MARGIN_SECONDS
-        return JobRunner(self.jobs, publisher, lease_ms=lease_seconds * 1000)
+        return JobRunner(self.jobs, publisher, lease_seconds * 1000, self.tracer)
 
     def app(self) -> Middleware:
         """The app that serves the contract."""
@@ -195,7 +200,7 @@ class Container:
         stores = self.services.stores
         renderer = EventRenderer(stores.posts, stores.comments, _render_post, RENDERERS.comment)
         sender = HttpWebhookSender(partial(webhook_secrets, self.settings.data_dir))
-        return EventDelivery(self.outbox, renderer, sender, self.clock)
+        return EventDelivery(self.outbox, renderer, sender, self.clock, tracer=self.tracer)
 
     @property
     def rendition_reconciler(self) -> RenditionReconciler:

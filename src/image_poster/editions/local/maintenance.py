@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, ParamSpec
 
+import structlog
+
 from image_poster.domain.errors import ChecksumMismatchError
 from image_poster.domain.identity import Identity
 from image_poster.domain.ids import MAX_MS
@@ -27,6 +29,9 @@ _POSTS_AT_A_TIME = 100
 _REBUILT_AT_A_TIME = 200
 _UPLOADS_AT_A_TIME = 100
 _THE_SERVICE = Identity("", admin=True)
+_FAULT_PAUSE_SECONDS, _MAX_FAULT_PAUSE_SECONDS = 1.0, 60.0
+
+_log = structlog.get_logger()
 
 Arguments = ParamSpec("Arguments")
 
@@ -288,3 +293,23 @@ class Rebuilder:
             if step.next is None:
                 return RebuildReport(checked, drifted, repaired)
             after = step.next
+
+
+async def repeat_step(
+    name: str,
+    step: Callable[[], Awaitable[None]],
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Repeat a step forever. A repeated error is logged with its traceback only the first time.
+    After an error the next step waits, for a time in seconds that doubles up to a minute."""
+    fault, seconds = "", _FAULT_PAUSE_SECONDS
+    while True:
+        try:
+            await step()
+        except Exception as exc:  # noqa: BLE001 - the loop must outlive whatever it was
+            lasting, fault = fault == repr(exc), repr(exc)
+            _log.error("background work failed", work=name, error=fault, exc_info=not lasting)
+            await pause(seconds)
+            seconds = min(2 * seconds, _MAX_FAULT_PAUSE_SECONDS)
+        else:
+            fault, seconds = "", _FAULT_PAUSE_SECONDS

@@ -44,7 +44,7 @@ from image_poster.editions.local.server import (
 )
 from image_poster.editions.local.settings import Settings
 from image_poster.editions.local.snapshot import bring_up_to_date
-from image_poster.editions.logs import configure
+from image_poster.editions.logs import configure, tracer_class
 
 READY = b"ready\n"
 _COMMAND = (sys.executable, "-m", "image_poster.editions.local.serve")
@@ -62,6 +62,8 @@ def serve(settings: Settings) -> None:
     settings = replace(settings, host=resolve_address(settings.host))  # and checked again
     for warning in settings.warnings:
         _log.warning(warning)
+    if settings.otlp_endpoint:
+        tracer_class()  # before anything is created
     data_folder.enter_own_folder(settings.data_dir)
     ownership.require_program(settings.data_dir)
     with (

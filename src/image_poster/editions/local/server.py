@@ -15,11 +15,12 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from image_poster.editions import StartError
 
@@ -101,6 +102,15 @@ def announce(host: str, port: int) -> None:
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
         ):
             systemd.sendto(b"READY=1", name)
+
+
+class StoppableApp(Protocol):
+    """An ASGI app that can end its requests."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    def end_unfinished(self) -> None:
+        """End the requests whose response has not begun, before the service stops."""
 
 
 async def serve_until_stopped(

@@ -33,6 +33,7 @@ _RULES_URL = re.compile(
     r"|mailto:[^\s\x00-\x1f\x7f\"<>@]+@[^\s\x00-\x1f\x7f\"<>@]+",
     re.IGNORECASE,
 )
+_OTLP_ENDPOINT = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~-]*)?", re.IGNORECASE)
 _MAX_CONTACT = 500
 # First segments of the service's own paths. Below such a path, the service could not detect whether
 # a proxy has removed the public path.
@@ -135,6 +136,12 @@ class Settings:
     rules_url: str = _setting("", "URL of the rules for users: http, https or mailto.")
     contact: str = _setting("", "Address for users' questions and complaints.")
     access_log: bool = _setting(False, "Log each request.")
+    otlp_endpoint: str = _setting(
+        "", "URL of a collector of traces (OpenTelemetry, OTLP over HTTP). Needs the extra otel."
+    )
+    trace_ratio: float = _setting(
+        1.0, "Part of the requests that are traced, from 0 to 1, where no client decides."
+    )
     log_format: LogFormat = _setting("auto", "auto: console on a terminal, else json.")
 
     def __post_init__(self) -> None:
@@ -157,6 +164,9 @@ class Settings:
         _check_choice("review", self.review, Review)
         _check_choice("log_format", self.log_format, LogFormat)
         self._check_review()
+        _check_otlp_endpoint(self.otlp_endpoint)
+        if not 0 <= self.trace_ratio <= 1:
+            raise StartError(f"trace_ratio must be from 0 to 1, not {self.trace_ratio:g}.")
         for url in self.webhook:
             self._check_receiver("webhook", url)
         self._check_issuer()
@@ -267,6 +277,15 @@ def _check_public_url(url: str) -> None:
     if match and match["first"] in ROUTE_ROOTS:
         raise StartError(
             f"public_url: the service has a /{match['first']} of its own; choose another path."
+        )
+
+
+def _check_otlp_endpoint(url: str) -> None:
+    """Raises `StartError`."""
+    if url and not _OTLP_ENDPOINT.fullmatch(url):
+        raise StartError(
+            "otlp_endpoint must be an http or https URL such as http://127.0.0.1:4318, not "
+            f"{url!r}."
         )
 
 
