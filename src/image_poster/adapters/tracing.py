@@ -6,6 +6,7 @@ bounded queue for a thread that sends them, so a collector that is slow or down 
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,20 +24,27 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from image_poster import __version__
+from image_poster.domain.errors import ImagePosterError
+from image_poster.domain.idempotency import AlreadyAnsweredError
+from image_poster.domain.moderation import AlreadyReportedError
 
 _PATH = "/v1/traces"
 _EXPORT_SECONDS = 5
-_FLUSH_MS = 1_000
+_FLUSH_SECONDS = 1
 _TRACEPARENT = "traceparent"
 _SERVER_ERROR = 500
-_UNREACHABLE = "the collector of traces cannot be reached: spans are lost"
+_FAILING = "the collector of traces cannot be reached, or refuses spans: they are lost"
+# Clients may invent methods, and these name spans.
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+# Refusals are results of an operation, not its faults.
+_REFUSALS = (ImagePosterError, AlreadyAnsweredError, AlreadyReportedError)
 
 _propagator = TraceContextTextMapPropagator()
 _log = structlog.get_logger()
 
 
 class _ReportingExporter(SpanExporter):
-    """Logs when the export begins to fail, and when it works again."""
+    """Logs when the exports begin to fail, and when they work again."""
 
     def __init__(self, inner: SpanExporter, endpoint: str) -> None:
         self._inner = inner
@@ -44,12 +52,15 @@ class _ReportingExporter(SpanExporter):
         self._is_failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._inner.export(spans)
+        try:
+            result = self._inner.export(spans)
+        except Exception:  # noqa: BLE001 - any error of its libraries is a failed export
+            result = SpanExportResult.FAILURE
         is_failing = result is not SpanExportResult.SUCCESS
         if is_failing != self._is_failing:
             self._is_failing = is_failing
             if is_failing:
-                _log.warning(_UNREACHABLE, endpoint=self._endpoint)
+                _log.warning(_FAILING, endpoint=self._endpoint)
             else:
                 _log.info("the collector of traces works again", endpoint=self._endpoint)
         return result
@@ -82,7 +93,12 @@ class OtlpTracer:
     @contextmanager
     def span(self, name: str, parent: str | None = None) -> Iterator[None]:
         context = None if parent is None else _propagator.extract({_TRACEPARENT: parent})
-        if not trace.get_current_span(context).get_span_context().is_valid:
+        current = trace.get_current_span(context)
+        # A span that has ended, or is not sampled, may still be the current one.
+        is_within = (
+            current.is_recording() if parent is None else current.get_span_context().is_valid
+        )
+        if not is_within:
             yield
             return
         with self._current(self._tracer.start_span(name, context)):
@@ -90,13 +106,14 @@ class OtlpTracer:
 
     @contextmanager
     def _current(self, span: trace.Span) -> Iterator[trace.Span]:
-        """Make the span the current one. An error is named by its type: its text may have a
+        """Make the span the current one. A fault is named by its type: its text may have a
         user's."""
         token = contexts.attach(trace.set_span_in_context(span))
         try:
             yield span
-        except Exception as exc:
-            span.set_status(trace.StatusCode.ERROR, type(exc).__name__)
+        except BaseException as exc:
+            if not isinstance(exc, _REFUSALS):
+                span.set_status(trace.StatusCode.ERROR, type(exc).__name__)
             raise
         finally:
             contexts.detach(token)
@@ -116,12 +133,11 @@ class OtlpTracer:
     @contextmanager
     def request_span(self, scope: Scope) -> Iterator[trace.Span]:
         """The span of a request, within that of its header `traceparent` if it has a valid one."""
-        headers = dict(scope.get("headers", ()))
-        parent = headers.get(_TRACEPARENT.encode(), b"").decode("latin-1")
-        context = _propagator.extract({_TRACEPARENT: parent}, contexts.Context())
-        span = self._tracer.start_span(
-            str(scope.get("method")), context, kind=trace.SpanKind.SERVER
-        )
+        name = _TRACEPARENT.encode()
+        parents = [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+        carrier = {_TRACEPARENT: parents[0]} if len(parents) == 1 else {}
+        context = _propagator.extract(carrier, contexts.Context())
+        span = self._tracer.start_span("request", context, kind=trace.SpanKind.SERVER)
         with self._current(span):
             yield span
 
@@ -130,8 +146,11 @@ class OtlpTracer:
         return TracedApp(app, end_unfinished, self)
 
     def close(self) -> None:
-        """Send the last spans, for at most a second."""
-        self._processor.force_flush(_FLUSH_MS)
+        """Send the last spans, for at most a second. A thread that still waits for the collector
+        then does not delay the end of the program."""
+        flush = threading.Thread(target=self._processor.force_flush, daemon=True)
+        flush.start()
+        flush.join(_FLUSH_SECONDS)
 
 
 class TracedApp:
@@ -149,8 +168,10 @@ class TracedApp:
             await self._app(scope, receive, send)
             return
         with self._tracer.request_span(scope) as span:
-            await self._app(scope, receive, _traced_send(span, send))
-            _describe(span, scope)
+            try:
+                await self._app(scope, receive, _traced_send(span, send))
+            finally:
+                _describe(span, scope)
 
 
 def _traced_send(span: trace.Span, send: Send) -> Send:
@@ -164,7 +185,7 @@ def _traced_send(span: trace.Span, send: Send) -> Send:
             if status >= _SERVER_ERROR:
                 span.set_status(trace.StatusCode.ERROR)
             names = [(name.encode(), value.encode()) for name, value in carrier.items()]
-            message["headers"] = [*message["headers"], *names]
+            message = {**message, "headers": [*message["headers"], *names]}
         await send(message)
 
     return traced
@@ -172,10 +193,12 @@ def _traced_send(span: trace.Span, send: Send) -> Send:
 
 def _describe(span: trace.Span, scope: Any) -> None:  # noqa: ANN401 - Litestar's mapping
     """Name the span by the method and the route's template, which are known after the routing."""
-    route = scope.get("path_template", "none")
-    span.update_name(f"{scope['method']} {route}")
-    span.set_attribute("http.request.method", scope["method"])
-    span.set_attribute("http.route", route)
+    method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+    route = scope.get("path_template")
+    span.update_name(f"{method} {route}" if route else method)
+    span.set_attribute("http.request.method", method)
+    if route:
+        span.set_attribute("http.route", route)
     request_id = scope.get("state", {}).get("request_id")
     if request_id:
         span.set_attribute("request.id", request_id)

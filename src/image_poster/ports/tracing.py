@@ -1,7 +1,7 @@
 """Traces: the spans of one request, of the work that it causes, and of their steps.
 
-Only one machine has an adapter, `adapters.tracing`, because X-Ray traces the Lambdas without one.
-Services and other adapters may not import it. Without it nothing is traced: `NULL_TRACER`.
+The edition for one machine has the only adapter, `adapters.tracing`: X-Ray traces the Lambdas
+without one. Services may not import adapters. Where nothing is traced, they have `NULL_TRACER`.
 """
 
 import time
@@ -10,11 +10,12 @@ from typing import Protocol
 
 
 class Tracer(Protocol):
-    """Records spans. A span has no text of a user, no name and no token."""
+    """Records spans. A span has no text, name or token of a user."""
 
     def span(self, name: str, parent: str | None = None) -> AbstractContextManager[None]:
         """A span that is current within the block. It belongs to `parent` (a `traceparent` of W3C
-        Trace Context), else to the current span; without both, nothing is recorded."""
+        Trace Context), or without one to the current span. Nothing is recorded without both, nor
+        for an invalid parent."""
         ...
 
     def record(self, name: str, began_ns: int, ended_ns: int) -> None:
