@@ -478,3 +478,28 @@ def test_members_of_the_pools_group_are_the_admins() -> None:
         f"cognito:groups={group}",
         {"Ref": "JwtAdminClaim"},
     ]
+
+
+def test_people_can_sign_up_and_their_names_ignore_case() -> None:
+    """A user without an address gets no code and stays unconfirmed. None of this can be changed
+    once there is a user (Cognito developer guide, "Settings you can't change")."""
+    pool = RESOURCES["UserPool"]["Properties"]
+    (email,) = [attribute for attribute in pool["Schema"] if attribute["Name"] == "email"]
+    assert email["Required"] is True
+    assert pool["AutoVerifiedAttributes"] == pool["AliasAttributes"] == ["email"]
+    assert pool["UsernameConfiguration"] == {"CaseSensitive": False}
+    update = pool["UserAttributeUpdateSettings"]
+    assert update["AttributesRequireVerificationBeforeUpdate"] == ["email"]
+
+
+def test_sign_up_can_be_closed_and_mail_sent_by_ses() -> None:
+    pool = RESOURCES["UserPool"]["Properties"]
+    closed = pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"]
+    assert closed == {"Fn::If": ["IsSignUpClosed", True, False]}
+    assert DOCUMENT["Parameters"]["SignUp"]["Default"] == "open"
+    _, by_ses, by_cognito = pool["EmailConfiguration"]["Fn::If"]
+    assert by_ses == {"EmailSendingAccount": "DEVELOPER", "SourceArn": {"Ref": "SesAddressArn"}}
+    assert by_cognito == {"EmailSendingAccount": "COGNITO_DEFAULT"}
+    pattern = DOCUMENT["Parameters"]["SesAddressArn"]["AllowedPattern"]
+    assert re.fullmatch(pattern, "arn:aws:ses:eu-central-1:123456789012:identity/me@example.org")
+    assert not re.fullmatch(pattern, "me@example.org")

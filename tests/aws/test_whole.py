@@ -133,6 +133,15 @@ def test_a_token_of_a_test_user_works_on_the_first_day(
     assert gateway.ask("DELETE", path, token=root).status_code == 204
 
 
+def test_the_pool_of_a_stack_requires_a_verified_address(emulator: Emulator, stack: Stack) -> None:
+    users: Any = emulator.client("cognito-idp")
+    pool = users.describe_user_pool(UserPoolId=stack.outputs["UserPool"])["UserPool"]
+    (email,) = [each for each in pool["SchemaAttributes"] if each["Name"] == "email"]
+    assert email["Required"] is True
+    assert pool["UsernameConfiguration"] == {"CaseSensitive": False}
+    assert pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"] is False
+
+
 async def test_a_stack_takes_a_table_that_was_restored(emulator: Emulator) -> None:
     """As docs/aws.md says, "Restore the table to a point in time": by name, and by its stream."""
     table = EmulatedTable(emulator)
