@@ -503,3 +503,38 @@ def test_sign_up_can_be_closed_and_mail_sent_by_ses() -> None:
     pattern = DOCUMENT["Parameters"]["SesAddressArn"]["AllowedPattern"]
     assert re.fullmatch(pattern, "arn:aws:ses:eu-central-1:123456789012:identity/me@example.org")
     assert not re.fullmatch(pattern, "me@example.org")
+
+
+# CloudFront developer guide, "HTTP 4xx and 5xx status codes that CloudFront caches": always, and
+# where the origin allows it by `max-age`. It does as `no-store` says of `HEEDS_NO_STORE` only
+# ("Control how long CloudFront caches errors").
+CACHED = {404, 405, 410, 414, 500, 501, 502, 503, 504}
+CACHED_BY_MAX_AGE = {400, 403, 412, 415}
+HEEDS_NO_STORE = {404, 410, 414, 501}
+# API reference, CustomErrorResponse; CloudFront refuses any other code.
+SETTABLE = {400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504}
+
+
+def test_the_cdn_gives_nobody_the_error_of_somebody_else() -> None:
+    """Each code that CloudFront caches has no time, or is one whose `no-store` it heeds: all our
+    problems say it (`assert_problem`), and none says `max-age`."""
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    times = {
+        each["ErrorCode"]: each["ErrorCachingMinTTL"] for each in config["CustomErrorResponses"]
+    }
+    assert times == dict.fromkeys(SETTABLE, 0)
+    assert CACHED - SETTABLE <= HEEDS_NO_STORE
+    assert all(len(each) == 2 for each in config["CustomErrorResponses"])  # the body stays
+
+
+def test_without_authorization_in_the_key_nothing_personal_is_cached() -> None:
+    """The managed policy CachingDisabled has TTLs of 0. With those, CloudFront takes no header as a
+    part of the key. The only other behavior of the API serves a list that is the same for all."""
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    disabled = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+    assert config["DefaultCacheBehavior"]["CachePolicyId"] == disabled
+    api = [each for each in config["CacheBehaviors"] if each["TargetOriginId"] == "api"]
+    assert {each["PathPattern"] for each in api} == {"/posts"}
+    for each in api:
+        policy = RESOURCES[each["CachePolicyId"]["Ref"]]["Properties"]["CachePolicyConfig"]
+        assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)

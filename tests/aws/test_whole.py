@@ -110,6 +110,7 @@ def test_the_gateway_is_closed_to_whoever_does_not_come_through_cloudfront(
     answer = gateway.ask("GET", "/limits", secret=secret)
     assert (answer.status_code, answer.json()["code"]) == (403, "direct_access")
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers["cache-control"] == "no-store"
     assert gateway.ask("GET", "/limits").status_code == 200
 
 

@@ -24,7 +24,7 @@ from image_poster.editions.logs import configure, emf
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Claims, TokenAuthenticator, TokenTerms
 from image_poster.http.middleware import MeasuredRequest
-from image_poster.http.problems import MEDIA_TYPE, problem_body
+from image_poster.http.problems import MEDIA_TYPE, problem_body, problem_headers
 from image_poster.http.requests import AnyRequest
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services import build_services
@@ -132,7 +132,11 @@ def _closed(request_id: str) -> dict[str, Any]:
     error = DirectAccessError()
     return {
         "statusCode": error.status,
-        "headers": {"content-type": MEDIA_TYPE, "x-request-id": request_id},
+        "headers": {
+            **problem_headers(error),
+            "content-type": MEDIA_TYPE,
+            "x-request-id": request_id,
+        },
         "body": problem_body(error, request_id).decode(),
     }
 
