@@ -18,6 +18,7 @@ from aws_local.stack import TEMPLATE
 from image_poster.adapters.s3.schema import ORIGINALS
 from image_poster.adapters.webhooks import HOOK_SECONDS, decoded_secret
 from image_poster.domain.limits import UPLOAD_KEPT_MS
+from image_poster.editions.aws.events import COUNT_WAIT_SECONDS
 from image_poster.editions.aws.settings import AwsSettings
 from image_poster.editions.logs import emf
 from image_poster.http.gallery import content_security_policy
@@ -133,7 +134,7 @@ def test_whatever_is_given_up_waits_in_a_queue_that_somebody_watches() -> None:
     assert image["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["BisectBatchOnFunctionError"] is True
-    assert mapping["MaximumRetryAttempts"] > 0
+    assert mapping["MaximumRetryAttempts"] == -1  # a saturated partition uses any number up
     assert mapping["MaximumRecordAgeInSeconds"] > 0
     assert mapping["DestinationConfig"]["OnFailure"]["Destination"]
     alarms = of_type("AWS::CloudWatch::Alarm").values()
@@ -147,6 +148,12 @@ def test_the_mapping_has_no_more_filters_than_lambda_takes() -> None:
     is not under `dynamodb` filters nothing."""
     assert 0 < len(patterns()) <= MAX_FILTERS
     assert {name for pattern in patterns() for name in pattern} == {"dynamodb"}
+
+
+def test_the_stream_lambda_has_time_to_wait_while_dynamodb_throttles() -> None:
+    """Beside the deletion of an account, and a minute of its own work."""
+    timeout = RESOURCES["StreamFunction"]["Properties"]["Timeout"]
+    assert timeout >= COUNT_WAIT_SECONDS + 30 + 60
 
 
 def test_batches_of_one_shard_are_applied_ten_at_a_time() -> None:

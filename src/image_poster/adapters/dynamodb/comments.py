@@ -5,6 +5,7 @@ The transaction marks each comment as `counted`, and compares and swaps the post
 comment is counted twice, in spite of concurrent counters and crashes."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from image_poster.adapters.dynamodb import database, decision_log, entries, paging, schema
 from image_poster.adapters.dynamodb.blocks import check_not_blocked
@@ -239,13 +240,13 @@ class DynamoCommentCounter:
         self.latest_kept = latest_kept
         self._shards = shards
 
-    async def count(self, post_id: str, comment_ids: Iterable[str]) -> None:
+    async def count(
+        self, post_id: str, comment_ids: Iterable[str], budget: database.BackoffBudget | None = None
+    ) -> None:
         """Apply the current state of these comments to their post: new, edited, deleted, or already
         counted. Comments of a deleted post are removed. The post may be in any state."""
-        waiting = sorted(set(comment_ids))
-        while waiting:
-            done = await self._count_some(post_id, waiting[:_MAX_WRITES])
-            waiting = waiting[done:]
+        waiting, budget = sorted(set(comment_ids)), budget or database.BackoffBudget()
+        await budget.work_through(waiting, _MAX_WRITES, partial(self._count_some, post_id))
 
     @database.retried
     async def _count_some(self, post_id: str, comment_ids: list[str]) -> int:
