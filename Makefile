@@ -88,10 +88,11 @@ aws-local: $(VENV)/installed-dev  ## Serve the whole AWS edition on an emulator,
 package: $(VENV)/installed-dev  ## Build the three Lambdas' zips and lists of their contents (dist/), and print sizes and import times
 	@PYTHONPATH=infra $(BIN)/python -m lambda_zips
 
-deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …' (docs/aws.md)
+deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …'; HOTFIX=1 in an incident (docs/aws.md)
 	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: make tools-aws' >&2; exit 1; }
 	$(SAM) deploy --template-file $(TEMPLATE) --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
-		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
+		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) \
+		Deployment=$(if $(HOTFIX),AllAtOnce,Canary10Percent5Minutes) $(PARAMETERS)
 	@$(BIN)/python infra/gallery_bucket.py $(STACK)
 
 attacks: $(VENV)/installed-dev  ## Attack the service, alone and behind the proxies of deploy/ (or FRONTS=nginx), and measure the effect on other clients

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cfnlint.api import lint_file
 from cfnlint.decode.cfn_yaml import load
+from samtranslator.translator.transform import transform
 
 from aws_local.stack import TEMPLATE
 from image_poster.adapters.s3.schema import ORIGINALS
@@ -138,7 +139,7 @@ def test_whatever_is_given_up_waits_in_a_queue_that_somebody_watches() -> None:
     assert mapping["MaximumRecordAgeInSeconds"] > 0
     assert mapping["DestinationConfig"]["OnFailure"]["Destination"]
     alarms = of_type("AWS::CloudWatch::Alarm").values()
-    watched = [str(alarm["Properties"]["Dimensions"]) for alarm in alarms]
+    watched = [str(alarm["Properties"].get("Dimensions")) for alarm in alarms]
     for queue in of_type("AWS::SQS::Queue"):
         assert any(queue in value for value in watched), queue
 
@@ -169,10 +170,19 @@ def test_image_work_may_have_a_share_of_the_account_and_by_default_has_none() ->
     assert DOCUMENT["Parameters"]["ImageConcurrency"]["Default"] == 0
 
 
+def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """The metrics that an alarm looks at, each with namespace, name and dimensions."""
+    properties = alarm["Properties"]
+    if "Metrics" not in properties:
+        return [properties]
+    return [each["MetricStat"]["Metric"] for each in properties["Metrics"] if "MetricStat" in each]
+
+
 def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
     metrics = {
-        (alarm["Properties"]["Namespace"], alarm["Properties"]["MetricName"])
+        (metric["Namespace"], metric["MetricName"])
         for alarm in of_type("AWS::CloudWatch::Alarm").values()
+        for metric in metrics_of(alarm)
     }
     assert metrics >= {
         ("AWS/Lambda", "Errors"),
@@ -218,12 +228,65 @@ def test_writes_need_a_token_that_the_gateway_has_checked() -> None:
 
 
 def test_the_alarms_of_our_own_metrics_look_where_the_lambdas_write() -> None:
-    (directive,) = emf(Failures="Count")["CloudWatchMetrics"]
+    directives = [*emf()["CloudWatchMetrics"], *emf("version")["CloudWatchMetrics"]]
+    dimensions = [names for directive in directives for names in directive["Dimensions"]]
     for alarm in of_type("AWS::CloudWatch::Alarm").values():
-        properties = alarm["Properties"]
-        if properties["Namespace"] == directive["Namespace"]:
-            names = [dimension["Name"] for dimension in properties["Dimensions"]]
-            assert names in directive["Dimensions"]
+        for metric in metrics_of(alarm):
+            if metric["Namespace"] == directives[0]["Namespace"]:
+                names = [dimension["Name"] for dimension in metric["Dimensions"]]
+                assert names in dimensions
+
+
+def test_the_alarms_of_a_deployment_are_ratios_of_the_new_version_alone() -> None:
+    """CodeDeploy stops while an alarm of the deployment is on, "or before a deployment starts" (SAM
+    specification). So an incident of the former version must turn none on.
+
+    A new name makes a new alarm, whose state is INSUFFICIENT_DATA. An updated one would keep its
+    state (CloudWatch API reference, PutMetricAlarm).
+    """
+    gradual = RESOURCES["ApiFunction"]["Properties"]["DeploymentPreference"]
+    version = {"Fn::GetAtt": ["ApiFunction", "Version.Version"]}
+    for reference in gradual["Alarms"]:
+        alarm = RESOURCES[reference["Ref"]]
+        assert alarm["Properties"]["AlarmName"]["Fn::Sub"][1] == {"Version": version}
+        (ratio,) = [each for each in alarm["Properties"]["Metrics"] if "Expression" in each]
+        assert "/" in ratio["Expression"]
+        for metric in metrics_of(alarm):
+            of_version = [
+                each["Value"] for each in metric["Dimensions"] if "ersion" in each["Name"]
+            ]
+            assert of_version == [version]
+
+
+class NoPolicies:
+    """SAM's policy templates, of which the template uses none."""
+
+    def load(self) -> dict[str, Any]:
+        return {}
+
+
+def translated(**parameters: str) -> dict[str, Any]:
+    """The resources that SAM makes of the template."""
+    template = json.loads(json.dumps(DOCUMENT))
+    for name in FUNCTIONS:
+        template["Resources"][name]["Properties"]["CodeUri"] = "s3://bucket/code.zip"
+    return dict(transform(template, parameters, NoPolicies())["Resources"])
+
+
+def test_a_hotfix_knows_no_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make deploy HOTFIX=1` sets Deployment=AllAtOnce. Then SAM makes no deployment group, and the
+    alias moves with the stack."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    gradual, hotfix = translated(), translated(Deployment="AllAtOnce")
+    group = gradual["ApiFunctionDeploymentGroup"]["Properties"]
+    assert group["AlarmConfiguration"]["Enabled"] is True
+    assert len(group["AlarmConfiguration"]["Alarms"]) == 2
+    assert "UpdatePolicy" in gradual["ApiFunctionAliaslive"]
+    assert "UpdatePolicy" not in hotfix["ApiFunctionAliaslive"]
+    assert not [each for each in hotfix.values() if each["Type"].startswith("AWS::CodeDeploy")]
+    makefile = (ROOT / "Makefile").read_text()
+    assert "Deployment=$(if $(HOTFIX),AllAtOnce,Canary10Percent5Minutes)" in makefile
+    assert "HOTFIX=1" in (ROOT / "docs" / "aws.md").read_text()
 
 
 def test_pieces_live_longer_than_their_uploads_and_originals_for_ever() -> None:
@@ -269,13 +332,13 @@ def test_names_carry_account_region_and_stack_or_are_left_to_cloudformation() ->
             assert not {"TableName", "FunctionName", "QueueName"} & resource["Properties"].keys()
 
 
-def test_everything_calls_an_alias_that_is_moved_gradually_and_rolled_back_by_alarms() -> None:
-    gradual = DOCUMENT["Globals"]["Function"]
-    assert gradual["AutoPublishAlias"] == "live"
-    assert gradual["DeploymentPreference"]["Type"].startswith("Canary")
-    alarms = {alarm["Ref"] for alarm in gradual["DeploymentPreference"]["Alarms"]}
-    assert alarms <= of_type("AWS::CloudWatch::Alarm").keys()
-    assert {"ApiErrors", "ImageErrors", "StreamErrors", "HealingErrors"} <= alarms
+def test_everything_calls_an_alias_and_that_of_the_api_is_moved_gradually() -> None:
+    """It is rolled back by alarms of its own. Events of the other functions are tried again."""
+    assert DOCUMENT["Globals"]["Function"]["AutoPublishAlias"] == "live"
+    gradual = RESOURCES["ApiFunction"]["Properties"]["DeploymentPreference"]
+    assert gradual["Type"].startswith("Canary")
+    for name in FUNCTIONS[1:]:
+        assert "DeploymentPreference" not in RESOURCES[name]["Properties"]
     callers = [
         RESOURCES["ApiIntegration"]["Properties"]["IntegrationUri"],
         RESOURCES["StreamMapping"]["Properties"]["FunctionName"],
@@ -365,7 +428,7 @@ def test_every_index_has_alarms_for_throttled_reads_and_writes() -> None:
     watched = {
         (dimension["Value"], alarm["Properties"]["MetricName"])
         for alarm in of_type("AWS::CloudWatch::Alarm").values()
-        for dimension in alarm["Properties"]["Dimensions"]
+        for dimension in alarm["Properties"].get("Dimensions", ())
         if dimension["Name"] == "GlobalSecondaryIndexName"
     }
     indexes = RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]

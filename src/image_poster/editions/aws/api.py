@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-in
 
 from image_poster.editions.aws import cold_start  # isort: split
 
+import os
 from contextvars import ContextVar
 from hmac import compare_digest
 from typing import Any, cast
@@ -99,12 +100,23 @@ def log_request(measured: MeasuredRequest) -> None:
         Latency=round(measured.seconds * 1000, 2),
         Requests=1,
         Faults=int(measured.status >= _SERVER_FAULT),
-        _aws=emf(Latency="Milliseconds", Requests="Count", Faults="Count"),
+        _aws=_metrics(),
     )
 
 
+def _metrics() -> dict[str, Any]:
+    """A request's metrics. Requests and faults are also counted by the function's version, for the
+    alarms of a deployment."""
+    metrics = emf(Latency="Milliseconds", Requests="Count", Faults="Count")
+    by_version = emf("version", Requests="Count", Faults="Count")
+    metrics["CloudWatchMetrics"] += by_version["CloudWatchMetrics"]
+    return metrics
+
+
 _settings = read_settings()
-configure("json", stack=_settings.stack)
+configure(
+    "json", stack=_settings.stack, version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+)
 _origin_secret = container.secret(_settings.origin_secret)
 _mangum = Mangum(
     cast("Any", compose(_settings)),  # Litestar types its scopes more narrowly
