@@ -89,6 +89,7 @@ package: $(VENV)/installed-dev  ## Build the three Lambdas' zips and lists of th
 	@PYTHONPATH=infra $(BIN)/python -m lambda_zips
 
 deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …'; HOTFIX=1 in an incident (docs/aws.md)
+	@$(BIN)/python infra/stacks.py $(STACK) $(STAGE)
 	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: make tools-aws' >&2; exit 1; }
 	$(SAM) deploy --template-file $(TEMPLATE) --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
 		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) \
@@ -119,7 +120,7 @@ deploy-waf:  ## Deploy the WAF in front of CloudFront, in us-east-1; prints WebA
 	$(SAM) deploy --template-file infra/waf.yaml --stack-name $(STACK)-waf --region us-east-1 --resolve-s3 \
 		--no-fail-on-empty-changeset $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-destroy: $(VENV)/installed-dev  ## Delete STACK, of stage dev, with all posts and images
+destroy: $(VENV)/installed-dev  ## Delete STACK, of stage dev, with all posts and images; any stage if its first deployment failed
 	@PYTHONPATH=infra $(BIN)/python -m destroy $(STACK)
 
 rehearse: package tools-aws  ## Deploy both stages to an emulator, change one, destroy dev, with the real make targets

@@ -116,8 +116,16 @@ def test_images_come_from_cloudfront_only_and_originals_not_at_all() -> None:
     ["Table", "UploadsBucket", "ImagesBucket", "UserPool", *of_type("AWS::Logs::LogGroup")],
 )
 def test_production_keeps_what_is_stored_and_its_logs(name: str) -> None:
-    for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
-        assert RESOURCES[name][policy] == {"Fn::If": ["IsProd", "Retain", "Delete"]}
+    """Except if the first deployment fails: then their names are free again."""
+    kept = RESOURCES[name]["DeletionPolicy"]
+    assert kept == {"Fn::If": ["IsProd", "RetainExceptOnCreate", "Delete"]}
+    # RetainExceptOnCreate is no value of it (template reference).
+    assert RESOURCES[name]["UpdateReplacePolicy"] == {"Fn::If": ["IsProd", "Retain", "Delete"]}
+
+
+def test_nothing_is_retained_after_a_failed_creation() -> None:
+    for name, resource in RESOURCES.items():
+        assert "'Retain'" not in str(resource.get("DeletionPolicy", "")), name
 
 
 def test_production_can_be_restored_and_not_deleted() -> None:

@@ -13,18 +13,19 @@ from cfnlint.decode import decode_str
 from aws_local.emulator import REGION, Emulator
 from aws_local.stack import TEMPLATE, Stack, adapted, deploy
 from contract.ports.suite import a_post
-from destroy import CannotDestroyError, destroy
-from destroy import _buckets as destroy_buckets
+from destroy import CannotDestroyError, _of, _resources, destroy
 from image_poster.adapters.clock import SystemClock
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.domain.posts import published_post
 from image_poster.editions import StartError
 from image_poster.editions.aws import container, operate
+from stacks import WrongStageError, check_stage
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
 
 pytestmark = pytest.mark.anyio
 NAME = "whole"
+ACCOUNT = "000000000000"  # the emulator's
 
 
 def test_the_emulator_is_given_all_but_the_gradual_deployment_and_ratios() -> None:
@@ -232,20 +233,75 @@ def test_a_stack_of_more_than_a_hundred_resources_is_emptied_of_all_buckets(
     resources = {**topics, "Last": {"Type": "AWS::S3::Bucket"}}
     formation.create_stack(
         StackName="large",
-        TemplateBody=json.dumps({"Resources": resources, "Outputs": {"Stage": {"Value": "dev"}}}),
+        TemplateBody=json.dumps({"Resources": resources}),
     )
-    assert len(destroy_buckets(formation, "large")) == 1
+    assert len(_of(_resources(formation, "large"), "AWS::S3::Bucket")) == 1
     formation.delete_stack(StackName="large")
 
 
+STAGE = {"Stage": {"Type": "String", "Default": "dev"}}
+IN_PROD = [{"ParameterKey": "Stage", "ParameterValue": "prod"}]
+
+
 def test_what_prod_has_stored_is_not_deleted(emulator: Emulator) -> None:
+    """By the stack's parameter: a stack that never came up has no outputs."""
     formation: Any = emulator.client("cloudformation")
-    body = {
-        "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
-        "Outputs": {"Stage": {"Value": "prod"}},
-    }
-    formation.create_stack(StackName="kept", TemplateBody=json.dumps(body))
+    body = {"Parameters": STAGE, "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
+    formation.create_stack(StackName="kept", TemplateBody=json.dumps(body), Parameters=IN_PROD)
     session: Any = EmulatedSession(emulator)
     with pytest.raises(CannotDestroyError, match="prod"):
         destroy(session, "kept")
     assert formation.describe_stacks(StackName="kept")["Stacks"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason"), [("prod", None), ("dev", "STAGE=prod"), ("", "STAGE=prod")]
+)
+def test_a_stack_of_another_stage_is_not_deployed(
+    emulator: Emulator, stage: str, reason: str | None
+) -> None:
+    """`make deploy STACK=image-poster-prod` without STAGE would make it a dev stack."""
+    formation: Any = emulator.client("cloudformation")
+    body = {"Parameters": STAGE, "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
+    name = f"staged-{stage or 'none'}"
+    formation.create_stack(StackName=name, TemplateBody=json.dumps(body), Parameters=IN_PROD)
+    if reason is None:
+        check_stage(formation, name, stage)
+    else:
+        with pytest.raises(WrongStageError, match=reason):
+            check_stage(formation, name, stage)
+
+
+def test_a_new_name_may_be_deployed_and_a_foreign_stack_may_not(emulator: Emulator) -> None:
+    formation: Any = emulator.client("cloudformation")
+    check_stage(formation, "not-there", "dev")
+    formation.create_stack(
+        StackName="foreign", TemplateBody='{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}'
+    )
+    with pytest.raises(WrongStageError, match="no stack of image-poster"):
+        check_stage(formation, "foreign", "dev")
+
+
+def test_a_failed_first_deployment_of_prod_is_cleared_and_repeated(emulator: Emulator) -> None:
+    """The protected table and users stop the rollback, and what is retained would stay when the
+    stack is deleted. A bucket of a former stack, for which the creation failed, is not touched."""
+    formation, storage = emulator.client("cloudformation"), emulator.client("s3")
+    former = f"first-images-{ACCOUNT}-{REGION}"
+    place = {"LocationConstraint": REGION}
+    storage.create_bucket(Bucket=former, CreateBucketConfiguration=place)
+    storage.put_object(Bucket=former, Key="images/1", Body=b"image")
+    with pytest.raises(RuntimeError, match="ROLLBACK"):
+        deploy(emulator, "first", Stage="prod")
+    with pytest.raises(WrongStageError, match="make destroy STACK=first"):
+        check_stage(formation, "first", "prod")
+    session: Any = EmulatedSession(emulator)
+    destroy(session, "first", pause_seconds=0.05)
+    assert storage.list_objects_v2(Bucket=former)["KeyCount"] == 1
+    names = {bucket["Name"] for bucket in storage.list_buckets()["Buckets"]}
+    assert {name for name in names if name.startswith("first-")} == {former}
+    tables = emulator.client("dynamodb").list_tables()["TableNames"]
+    assert not [table for table in tables if table.startswith("first-")]
+    storage.delete_object(Bucket=former, Key="images/1")
+    storage.delete_bucket(Bucket=former)
+    again = deploy(emulator, "first", Stage="prod")
+    assert again.outputs["Stage"] == "prod"
