@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cfnlint.api import lint_file
@@ -19,6 +20,7 @@ from aws_local.stack import TEMPLATE
 from image_poster.adapters.s3.schema import ORIGINALS
 from image_poster.adapters.webhooks import HOOK_SECONDS, decoded_secret
 from image_poster.domain.limits import UPLOAD_KEPT_MS
+from image_poster.editions.aws import container
 from image_poster.editions.aws.events import COUNT_WAIT_SECONDS
 from image_poster.editions.aws.settings import AwsSettings
 from image_poster.editions.logs import emf
@@ -198,7 +200,7 @@ def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
         ("AWS/Lambda", "IteratorAge"),
         ("image-poster", "Failures"),
         ("AWS/ApiGateway", "5xx"),
-        ("AWS/ApiGateway", "Latency"),
+        ("image-poster", "Latency"),
         ("AWS/Lambda", "DestinationDeliveryFailures"),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
         ("AWS/DynamoDB", "ReadThrottleEvents"),
@@ -452,7 +454,7 @@ def test_tokens_may_be_for_any_of_a_list_of_audiences() -> None:
     assert jwt["Audience"]["Fn::If"][2] == {"Fn::Split": [",", {"Ref": "JwtAudience"}]}
 
 
-def test_the_access_log_has_id_address_and_user() -> None:
+def test_the_access_log_has_id_address_user_and_the_integrations_error() -> None:
     logged = json.loads(RESOURCES["ApiStage"]["Properties"]["AccessLogSettings"]["Format"])
     assert (
         logged.items()
@@ -460,6 +462,7 @@ def test_the_access_log_has_id_address_and_user() -> None:
             "gateway_id": "$context.requestId",
             "address": "$context.identity.sourceIp",
             "user": "$context.authorizer.claims.sub",
+            "integration_error": "$context.integrationErrorMessage",
         }.items()
     )
 
@@ -616,3 +619,57 @@ def test_without_authorization_in_the_key_nothing_personal_is_cached() -> None:
     for each in api:
         policy = RESOURCES[each["CachePolicyId"]["Ref"]]["Properties"]["CachePolicyConfig"]
         assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)
+
+
+def test_an_exchanged_secret_reaches_cloudfront() -> None:
+    """CloudFormation resolves a reference again only if the reference itself changes."""
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    (header,) = config["Origins"][0]["OriginCustomHeaders"]
+    _, of_version, current = header["HeaderValue"]["Fn::If"]
+    version = "{{resolve:secretsmanager:${OriginSecret}:SecretString:::${OriginSecretVersion}}}"
+    assert of_version == {"Fn::Sub": version}
+    assert current == {"Fn::Sub": "{{resolve:secretsmanager:${OriginSecret}}}"}
+
+
+def test_the_table_has_the_key_that_costs_nothing() -> None:
+    """Without SSESpecification it is a key of AWS (API reference, SSESpecification)."""
+    assert "SSESpecification" not in RESOURCES["Table"]["Properties"]
+
+
+def test_the_cdn_compresses_only_what_it_caches_and_the_service_does_not() -> None:
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    for behavior in (config["DefaultCacheBehavior"], *config["CacheBehaviors"]):
+        assert behavior["Compress"] is (behavior["TargetOriginId"] == "gallery")
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_signed_urls_lead_to_the_host_of_the_gallerys_policy(
+    monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    """The bucket's RegionalDomainName. In us-east-1, botocore would sign for the global host."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    container._session.cache_clear()
+    storage = container.client.__wrapped__("s3")
+    container._session.cache_clear()
+    place = {"Bucket": "uploads", "Key": "incoming/1"}
+    url = urlsplit(storage.generate_presigned_url("put_object", Params=place))
+    assert url.hostname == f"uploads.s3.{region}.amazonaws.com"
+
+
+def test_the_slowness_of_requests_that_wait_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")  # the module makes a client
+    from image_poster.editions.aws import api
+
+    names = []
+    for waits in (False, True):
+        api._waits.set(waits)
+        (first, _) = api._metrics()["CloudWatchMetrics"]
+        names.append({metric["Name"] for metric in first["Metrics"]})
+    assert names[0] - names[1] == {"Latency"}
+    alarm = RESOURCES["ApiSlow"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("image-poster", "Latency")

@@ -120,6 +120,21 @@ def test_the_gateway_is_closed_to_whoever_does_not_come_through_cloudfront(
     assert gateway.ask("GET", "/limits").status_code == 200
 
 
+def test_the_origin_secret_is_exchanged_without_an_outage(
+    emulator: Emulator, stack: Stack, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both values hold, in an environment that began before, too."""
+    manager: Any = emulator.client("secretsmanager")
+    arn = stack.outputs["OriginSecret"]
+    former = manager.get_secret_value(SecretId=arn)["SecretString"]
+    monkeypatch.setattr(container, "client", emulator.client)
+    assert container.secret_values(arn) == (former,)
+    manager.put_secret_value(SecretId=arn, SecretString="exchanged")
+    assert container.secret_values(arn) == ("exchanged", former)
+    assert gateway.ask("GET", "/limits", secret=former).status_code == 200
+    manager.put_secret_value(SecretId=arn, SecretString=former)  # for the other tests
+
+
 IMAGE = {"image": {"size": 9, "content_type": "image/jpeg"}}
 
 

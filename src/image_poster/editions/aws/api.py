@@ -7,7 +7,7 @@ from image_poster.editions.aws import cold_start  # isort: split
 
 import os
 from contextvars import ContextVar
-from hmac import compare_digest
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -20,6 +20,7 @@ from image_poster.domain.errors import DirectAccessError
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import parse_admin_claim, parse_list, parse_origins
 from image_poster.editions.aws import container
+from image_poster.editions.aws.origin import OriginSecrets
 from image_poster.editions.aws.settings import AwsSettings, read_settings
 from image_poster.editions.logs import configure, emf
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
@@ -36,6 +37,8 @@ _SERVER_FAULT = 500
 _log = structlog.get_logger()
 # Values of the current request for its log line, which the app does not see.
 _caller: ContextVar[dict[str, str | None]] = ContextVar("caller")
+# Whether the current request asks for its response to wait.
+_waits: ContextVar[bool] = ContextVar("waits", default=False)
 
 
 def compose(settings: AwsSettings) -> ASGIApp:
@@ -105,9 +108,10 @@ def log_request(measured: MeasuredRequest) -> None:
 
 
 def _metrics() -> dict[str, Any]:
-    """A request's metrics. Requests and faults are also counted by the function's version, for the
-    alarms of a deployment."""
-    metrics = emf(Latency="Milliseconds", Requests="Count", Faults="Count")
+    """A request's metrics. A request that waited for an image has no latency. Requests and faults
+    are also counted by the function's version, for the alarms of a deployment."""
+    latency = {} if _waits.get() else {"Latency": "Milliseconds"}
+    metrics = emf(**latency, Requests="Count", Faults="Count")
     by_version = emf("version", Requests="Count", Faults="Count")
     metrics["CloudWatchMetrics"] += by_version["CloudWatchMetrics"]
     return metrics
@@ -117,7 +121,7 @@ _settings = read_settings()
 configure(
     "json", stack=_settings.stack, version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
 )
-_origin_secret = container.secret(_settings.origin_secret)
+_origin_secrets = OriginSecrets(partial(container.secret_values, _settings.origin_secret))
 _mangum = Mangum(
     cast("Any", compose(_settings)),  # Litestar types its scopes more narrowly
     lifespan="off",
@@ -129,11 +133,12 @@ cold_start.over()
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
     """Answer one request that came through CloudFront."""
     headers, about = event["headers"], event["requestContext"]
-    if not compare_digest(headers.get("x-origin-secret", ""), _origin_secret):
+    if not _origin_secrets.accepts(headers.get("x-origin-secret", "")):
         return _closed(about["requestId"])
     _caller.set(
         {"gateway_id": about["requestId"], "address": _viewer(headers), "user": _user(about)}
     )
+    _waits.set("wait=" in event.get("rawQueryString", ""))
     headers.setdefault("x-request-id", about["requestId"])
     return _mangum(event, context)
 
