@@ -61,7 +61,8 @@ def check_stage(formation: Any, name: str, stage: str) -> None:
         raise WrongStageError("it is no stack of image-poster. Choose another name.")
     if present != stage:
         raise WrongStageError(
-            f"it is of stage {present}, not {stage}. Run `make deploy STAGE={present} STACK={name}`."
+            f"it is of stage {present}, not {stage}. "
+            f"Run `make deploy STAGE={present} STACK={name}`."
         )
 
 

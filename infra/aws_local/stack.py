@@ -23,7 +23,12 @@ _DEPLOY_SECONDS = 120
 _CODE = re.compile(r"CodeUri: \.\./dist/\w+\.zip")
 _GRADUAL = re.compile(r"      DeploymentPreference:\n(?:        .*\n)+")
 _RATIO = re.compile(r"      Metrics:\n(?:        .*\n)+")
-_ERRORS = "      Namespace: AWS/Lambda\n      MetricName: Errors\n      Statistic: Sum\n      Period: 60\n"
+_ERRORS = """\
+      Namespace: AWS/Lambda
+      MetricName: Errors
+      Statistic: Sum
+      Period: 60
+"""
 
 
 class Stack(NamedTuple):

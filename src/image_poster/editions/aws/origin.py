@@ -44,9 +44,8 @@ class OriginSecrets:
         return self._matches(value)
 
     def _matches(self, value: str) -> bool:
-        """Compare with each value, in the same time whatever it is."""
         sent = value.encode()
-        return any([compare_digest(sent, accepted.encode()) for accepted in self._values])
+        return any(compare_digest(sent, accepted.encode()) for accepted in self._values)
 
     def _age(self) -> float:
         return self._now() - self._read_at
