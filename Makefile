@@ -123,7 +123,7 @@ deploy-waf:  ## Deploy the WAF in front of CloudFront, in us-east-1; prints WebA
 destroy: $(VENV)/installed-dev  ## Delete STACK, of stage dev, with all posts and images; any stage if its first deployment failed
 	@PYTHONPATH=infra $(BIN)/python -m destroy $(STACK)
 
-rehearse: package tools-aws  ## Deploy both stages to an emulator, change one, destroy dev, with the real make targets
+rehearse: package tools-aws  ## Deploy both stages to an emulator by the real targets: a failed first deploy, a wrong stage, an exchanged secret, a hotfix
 	@PYTHONPATH=infra $(BIN)/python -m aws_local.rehearsal
 
 check-aws: $(VENV)/installed-dev  ## Check the templates with cfn-lint, and with SAM and checkov if installed

@@ -63,11 +63,13 @@ def adapted(template: str) -> str:
     return _CODE.sub(f"CodeUri: s3://{_ARTIFACTS}/code.zip", for_emulator(template))
 
 
-def for_emulator(template: str) -> str:
-    """Return the template in a form that the emulator can deploy, with its own code paths."""
+def for_emulator(template: str, *, gradual: bool = False) -> str:
+    """Return the template in a form that the emulator can deploy, with its own code paths. If it
+    still has the gradual deployment, the emulator can deploy it only as a hotfix."""
     # Else the buckets would refuse everything.
     template = template.replace('aws:SecureTransport: "false"', 'aws:SecureTransport: "true"')
-    return _GRADUAL.sub("", _RATIO.sub(_ERRORS, template))
+    template = _RATIO.sub(_ERRORS, template)
+    return template if gradual else _GRADUAL.sub("", template)
 
 
 def _keep_artifacts(emulator: Emulator, template: str) -> None:
