@@ -88,10 +88,12 @@ aws-local: $(VENV)/installed-dev  ## Serve the whole AWS edition on an emulator,
 package: $(VENV)/installed-dev  ## Build the Lambdas' zips and lists of their contents (dist/), and print sizes and import times
 	@PYTHONPATH=infra $(BIN)/python -m lambda_zips
 
-deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …' (docs/aws.md)
+deploy: package  ## Deploy to AWS as STACK, for STAGE (dev or prod); PARAMETERS='AlarmEmail=… …'; HOTFIX=1 in an incident (docs/aws.md)
+	@$(BIN)/python infra/stacks.py $(STACK) $(STAGE)
 	@command -v $(SAM) >/dev/null || { echo 'deploying needs the SAM CLI: make tools-aws' >&2; exit 1; }
 	$(SAM) deploy --template-file $(TEMPLATE) --stack-name $(STACK) --resolve-s3 --no-fail-on-empty-changeset \
-		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
+		--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides Stage=$(STAGE) \
+		Deployment=$(if $(HOTFIX),AllAtOnce,Canary10Percent5Minutes) $(PARAMETERS)
 	@$(BIN)/python infra/gallery_bucket.py $(STACK)
 
 attacks: $(VENV)/installed-dev  ## Attack the service, alone and behind the proxies of deploy/ (or FRONTS=nginx), and measure the effect on other clients
@@ -118,10 +120,10 @@ deploy-waf:  ## Deploy the WAF in front of CloudFront, in us-east-1; prints WebA
 	$(SAM) deploy --template-file infra/waf.yaml --stack-name $(STACK)-waf --region us-east-1 --resolve-s3 \
 		--no-fail-on-empty-changeset $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-destroy: $(VENV)/installed-dev  ## Delete STACK, of stage dev, with all posts and images
+destroy: $(VENV)/installed-dev  ## Delete STACK, of stage dev, with all posts and images; any stage if its first deployment failed
 	@PYTHONPATH=infra $(BIN)/python -m destroy $(STACK)
 
-rehearse: package tools-aws  ## Deploy both stages to an emulator, change one, add an example rule for events, destroy dev, with the real make targets
+rehearse: package tools-aws  ## Deploy both stages to an emulator by the real targets: a failed first deploy, a wrong stage, an exchanged secret, a hotfix, a rule for events
 	@PYTHONPATH=infra $(BIN)/python -m aws_local.rehearsal
 
 check-aws: $(VENV)/installed-dev  ## Check the templates with cfn-lint, and with SAM and checkov if installed

@@ -1,21 +1,29 @@
 """`python -m destroy STACK`: delete a stack of a stage that is not `prod`, with all that is in it.
+A stack whose first deployment failed is deleted at any stage.
 
 CloudFormation deletes no bucket that is not empty (user guide, "Deleting a stack"); so its buckets
-are emptied first, of all versions.
+are emptied first, of all versions. Nor does it delete a table or user pool that is protected, also
+not while it rolls back a creation. And what is retained except on creation is retained when the
+stack is deleted after a rollback that failed (template reference, "DeletionPolicy").
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
+from stacks import find_stack, never_came_up, stage_of
+
 _AT_A_TIME = 1000  # DeleteObjects
 _PAUSE_SECONDS = 5
-_BUCKETS = "AWS::S3::Bucket"
+_BUCKET = "AWS::S3::Bucket"
+_TABLE = "AWS::DynamoDB::Table"
+_POOL = "AWS::Cognito::UserPool"
+_GONE = {"NoSuchBucket", "ResourceNotFoundException"}
 
 
 class CannotDestroyError(Exception):
@@ -37,10 +45,24 @@ def main() -> None:
 def destroy(session: Session, name: str, pause_seconds: float = _PAUSE_SECONDS) -> None:
     """Delete the stack and wait for its end. Raises `CannotDestroyError`."""
     formation, storage = session.create_client("cloudformation"), session.create_client("s3")
-    _check_stage(formation, name)
-    for bucket in _buckets(formation, name):
+    stack = find_stack(formation, name)
+    if stack is None:
+        raise CannotDestroyError("there is no stack of this name")
+    is_new = never_came_up(stack)
+    if not is_new and stage_of(stack) != "dev":
+        raise CannotDestroyError("it is no stack of stage dev; a prod stack is not deleted")
+    resources = _created(formation, name) if is_new else _resources(formation, name)
+    if is_new:
+        _unprotect(session, resources)
+    for bucket in _of(resources, _BUCKET):
         _close(storage, bucket)
         _empty(storage, bucket)
+    _delete_stack(formation, name, pause_seconds)
+    if is_new:
+        _delete_retained(session, resources)
+
+
+def _delete_stack(formation: Any, name: str, pause_seconds: float) -> None:
     formation.delete_stack(StackName=name)
     while (status := _status(formation, name)).endswith("IN_PROGRESS"):
         time.sleep(pause_seconds)
@@ -48,20 +70,59 @@ def destroy(session: Session, name: str, pause_seconds: float = _PAUSE_SECONDS) 
         raise CannotDestroyError(f"it ended as {status}; its events say why")
 
 
-def _check_stage(formation: Any, name: str) -> None:
-    (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
-    if outputs.get("Stage") != "dev":
-        raise CannotDestroyError("it is no stack of stage dev; a prod stack is not deleted")
-
-
-def _buckets(formation: Any, name: str) -> list[str]:
-    """Return the stack's buckets. DescribeStackResources would return the first 100 resources only
-    (API reference)."""
+def _resources(formation: Any, name: str) -> list[dict[str, Any]]:
+    """Return the stack's resources. DescribeStackResources would return the first 100 resources
+    only (API reference)."""
     pages = formation.get_paginator("list_stack_resources").paginate(StackName=name)
     resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
-    buckets = [resource for resource in resources if resource["ResourceType"] == _BUCKETS]
-    return [bucket["PhysicalResourceId"] for bucket in buckets]
+    there = [each for each in resources if each["ResourceStatus"] != "DELETE_COMPLETE"]
+    return [each for each in there if each.get("PhysicalResourceId")]
+
+
+def _created(formation: Any, name: str) -> list[dict[str, Any]]:
+    """Return the resources that this stack has created. Others may belong to a former stack of this
+    name: a creation that fails because a bucket exists must not lead to its end."""
+    pages = formation.get_paginator("describe_stack_events").paginate(StackName=name)
+    created = {
+        event["PhysicalResourceId"]
+        for page in pages
+        for event in page["StackEvents"]
+        if event["ResourceStatus"] == "CREATE_COMPLETE"
+    }
+    resources = _resources(formation, name)
+    return [each for each in resources if each["PhysicalResourceId"] in created]
+
+
+def _of(resources: list[dict[str, Any]], kind: str) -> list[str]:
+    return [each["PhysicalResourceId"] for each in resources if each["ResourceType"] == kind]
+
+
+def _unprotect(session: Session, resources: list[dict[str, Any]]) -> None:
+    for table in _of(resources, _TABLE):
+        client: Any = session.create_client("dynamodb")
+        client.update_table(TableName=table, DeletionProtectionEnabled=False)
+    for pool in _of(resources, _POOL):
+        client = session.create_client("cognito-idp")
+        client.update_user_pool(UserPoolId=pool, DeletionProtection="INACTIVE")
+
+
+def _delete_retained(session: Session, resources: list[dict[str, Any]]) -> None:
+    """Delete the resources of a stack that never came up, as far as its deletion has left them."""
+    deletions: dict[str, Callable[[str], object]] = {
+        _BUCKET: lambda name: session.create_client("s3").delete_bucket(Bucket=name),
+        _TABLE: lambda name: session.create_client("dynamodb").delete_table(TableName=name),
+        _POOL: lambda name: session.create_client("cognito-idp").delete_user_pool(UserPoolId=name),
+        "AWS::Logs::LogGroup": lambda name: session.create_client("logs").delete_log_group(
+            logGroupName=name
+        ),
+    }
+    for kind, delete in deletions.items():
+        for name in _of(resources, kind):
+            try:
+                delete(name)
+            except ClientError as exc:
+                if exc.response["Error"]["Code"] not in _GONE:
+                    raise
 
 
 def _close(storage: Any, bucket: str) -> None:
@@ -85,13 +146,8 @@ def _versions(storage: Any, bucket: str) -> Iterator[dict[str, str]]:
 
 
 def _status(formation: Any, name: str) -> str:
-    try:
-        (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
-    except ClientError as exc:
-        if "does not exist" in str(exc):
-            return "DELETE_COMPLETE"
-        raise
-    return str(stack["StackStatus"])
+    stack = find_stack(formation, name)
+    return "DELETE_COMPLETE" if stack is None else str(stack["StackStatus"])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""`infra/template.yaml`, deployed to the emulator with three changes.
+"""`infra/template.yaml`, deployed to the emulator with four changes.
 
 - The Lambdas' code: they run in the emulator's own interpreter, which has this package already.
 - No requirement of TLS, which the emulator does not support.
 - No gradual deployment, since the emulator has no CodeDeploy.
+- No alarms of ratios: they are of errors instead, since the emulator has no metric math.
 """
 
 import io
@@ -20,7 +21,14 @@ TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 _ARTIFACTS = "image-poster-artifacts"
 _DEPLOY_SECONDS = 120
 _CODE = re.compile(r"CodeUri: \.\./dist/\w+\.zip")
-_GRADUAL = re.compile(r"    DeploymentPreference:\n(?:      .*\n)+")
+_GRADUAL = re.compile(r"      DeploymentPreference:\n(?:        .*\n)+")
+_RATIO = re.compile(r"      Metrics:\n(?:        .*\n)+")
+_ERRORS = """\
+      Namespace: AWS/Lambda
+      MetricName: Errors
+      Statistic: Sum
+      Period: 60
+"""
 
 
 class Stack(NamedTuple):
@@ -55,11 +63,13 @@ def adapted(template: str) -> str:
     return _CODE.sub(f"CodeUri: s3://{_ARTIFACTS}/code.zip", for_emulator(template))
 
 
-def for_emulator(template: str) -> str:
-    """Return the template in a form that the emulator can deploy, with its own code paths."""
+def for_emulator(template: str, *, gradual: bool = False) -> str:
+    """Return the template in a form that the emulator can deploy, with its own code paths. If it
+    still has the gradual deployment, the emulator can deploy it only as a hotfix."""
     # Else the buckets would refuse everything.
     template = template.replace('aws:SecureTransport: "false"', 'aws:SecureTransport: "true"')
-    return _GRADUAL.sub("", template)
+    template = _RATIO.sub(_ERRORS, template)
+    return template if gradual else _GRADUAL.sub("", template)
 
 
 def _keep_artifacts(emulator: Emulator, template: str) -> None:

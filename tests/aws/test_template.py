@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cfnlint.api import lint_file
 from cfnlint.decode.cfn_yaml import load
+from samtranslator.translator.transform import transform
 
 from aws_local.rules import QUEUE_RULE, example_rules
 from aws_local.stack import TEMPLATE
@@ -22,6 +24,8 @@ from image_poster.adapters.s3.schema import ORIGINALS
 from image_poster.adapters.webhooks import HOOK_SECONDS, decoded_secret
 from image_poster.domain.events import EventType
 from image_poster.domain.limits import UPLOAD_KEPT_MS
+from image_poster.editions.aws import container
+from image_poster.editions.aws.events import COUNT_WAIT_SECONDS
 from image_poster.editions.aws.settings import AwsSettings
 from image_poster.editions.logs import emf
 from image_poster.http.gallery import content_security_policy
@@ -124,8 +128,16 @@ def test_images_come_from_cloudfront_only_and_originals_not_at_all() -> None:
     ["Table", "UploadsBucket", "ImagesBucket", "UserPool", *of_type("AWS::Logs::LogGroup")],
 )
 def test_production_keeps_what_is_stored_and_its_logs(name: str) -> None:
-    for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
-        assert RESOURCES[name][policy] == {"Fn::If": ["IsProd", "Retain", "Delete"]}
+    """Except if the first deployment fails: then their names are free again."""
+    kept = RESOURCES[name]["DeletionPolicy"]
+    assert kept == {"Fn::If": ["IsProd", "RetainExceptOnCreate", "Delete"]}
+    # RetainExceptOnCreate is no value of it (template reference).
+    assert RESOURCES[name]["UpdateReplacePolicy"] == {"Fn::If": ["IsProd", "Retain", "Delete"]}
+
+
+def test_nothing_is_retained_after_a_failed_creation() -> None:
+    for name, resource in RESOURCES.items():
+        assert "'Retain'" not in str(resource.get("DeletionPolicy", "")), name
 
 
 def test_production_can_be_restored_and_not_deleted() -> None:
@@ -144,11 +156,13 @@ def test_whatever_is_given_up_waits_in_a_queue_that_somebody_watches() -> None:
         mapping = RESOURCES[name]["Properties"]
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["BisectBatchOnFunctionError"] is True
-        assert mapping["MaximumRetryAttempts"] > 0
         assert mapping["MaximumRecordAgeInSeconds"] > 0
         assert mapping["DestinationConfig"]["OnFailure"]["Destination"]
+    # A saturated partition uses any number up.
+    assert RESOURCES[STREAM_MAPPING]["Properties"]["MaximumRetryAttempts"] == -1
+    assert RESOURCES[EVENT_MAPPING]["Properties"]["MaximumRetryAttempts"] > 0
     alarms = of_type("AWS::CloudWatch::Alarm").values()
-    watched = [str(alarm["Properties"]["Dimensions"]) for alarm in alarms]
+    watched = [str(alarm["Properties"].get("Dimensions")) for alarm in alarms]
     for queue in of_type("AWS::SQS::Queue"):
         assert any(queue in value for value in watched), queue
 
@@ -227,6 +241,12 @@ def test_an_alarm_watches_failed_entries_dead_letters_and_the_delay_of_events() 
     assert "events" in failures
 
 
+def test_the_stream_lambda_has_time_to_wait_while_dynamodb_throttles() -> None:
+    """Beside the deletion of an account, and a minute of its own work."""
+    timeout = RESOURCES["StreamFunction"]["Properties"]["Timeout"]
+    assert timeout >= COUNT_WAIT_SECONDS + 30 + 60
+
+
 def test_batches_of_one_shard_are_applied_ten_at_a_time() -> None:
     """The fold does not rely on their order."""
     assert RESOURCES["StreamMapping"]["Properties"]["ParallelizationFactor"] == 10
@@ -240,10 +260,19 @@ def test_image_work_may_have_a_share_of_the_account_and_by_default_has_none() ->
     assert DOCUMENT["Parameters"]["ImageConcurrency"]["Default"] == 0
 
 
+def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """The metrics that an alarm looks at, each with namespace, name and dimensions."""
+    properties = alarm["Properties"]
+    if "Metrics" not in properties:
+        return [properties]
+    return [each["MetricStat"]["Metric"] for each in properties["Metrics"] if "MetricStat" in each]
+
+
 def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
     metrics = {
-        (alarm["Properties"]["Namespace"], alarm["Properties"]["MetricName"])
+        (metric["Namespace"], metric["MetricName"])
         for alarm in of_type("AWS::CloudWatch::Alarm").values()
+        for metric in metrics_of(alarm)
     }
     assert metrics >= {
         ("AWS/Lambda", "Errors"),
@@ -251,7 +280,7 @@ def test_there_is_an_alarm_for_errors_throttles_age_and_slowness() -> None:
         ("AWS/Lambda", "IteratorAge"),
         ("image-poster", "Failures"),
         ("AWS/ApiGateway", "5xx"),
-        ("AWS/ApiGateway", "Latency"),
+        ("image-poster", "Latency"),
         ("AWS/Lambda", "DestinationDeliveryFailures"),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
         ("AWS/DynamoDB", "ReadThrottleEvents"),
@@ -289,12 +318,65 @@ def test_writes_need_a_token_that_the_gateway_has_checked() -> None:
 
 
 def test_the_alarms_of_our_own_metrics_look_where_the_lambdas_write() -> None:
-    (directive,) = emf(Failures="Count")["CloudWatchMetrics"]
+    directives = [*emf()["CloudWatchMetrics"], *emf("version")["CloudWatchMetrics"]]
+    dimensions = [names for directive in directives for names in directive["Dimensions"]]
     for alarm in of_type("AWS::CloudWatch::Alarm").values():
-        properties = alarm["Properties"]
-        if properties["Namespace"] == directive["Namespace"]:
-            names = [dimension["Name"] for dimension in properties["Dimensions"]]
-            assert names in directive["Dimensions"]
+        for metric in metrics_of(alarm):
+            if metric["Namespace"] == directives[0]["Namespace"]:
+                names = [dimension["Name"] for dimension in metric["Dimensions"]]
+                assert names in dimensions
+
+
+def test_the_alarms_of_a_deployment_are_ratios_of_the_new_version_alone() -> None:
+    """CodeDeploy stops while an alarm of the deployment is on, "or before a deployment starts" (SAM
+    specification). So an incident of the former version must turn none on.
+
+    A new name makes a new alarm, whose state is INSUFFICIENT_DATA. An updated one would keep its
+    state (CloudWatch API reference, PutMetricAlarm).
+    """
+    gradual = RESOURCES["ApiFunction"]["Properties"]["DeploymentPreference"]
+    version = {"Fn::GetAtt": ["ApiFunction", "Version.Version"]}
+    for reference in gradual["Alarms"]:
+        alarm = RESOURCES[reference["Ref"]]
+        assert alarm["Properties"]["AlarmName"]["Fn::Sub"][1] == {"Version": version}
+        (ratio,) = [each for each in alarm["Properties"]["Metrics"] if "Expression" in each]
+        assert "/" in ratio["Expression"]
+        for metric in metrics_of(alarm):
+            of_version = [
+                each["Value"] for each in metric["Dimensions"] if "ersion" in each["Name"]
+            ]
+            assert of_version == [version]
+
+
+class NoPolicies:
+    """SAM's policy templates, of which the template uses none."""
+
+    def load(self) -> dict[str, Any]:
+        return {}
+
+
+def translated(**parameters: str) -> dict[str, Any]:
+    """The resources that SAM makes of the template."""
+    template = json.loads(json.dumps(DOCUMENT))
+    for name in FUNCTIONS:
+        template["Resources"][name]["Properties"]["CodeUri"] = "s3://bucket/code.zip"
+    return dict(transform(template, parameters, NoPolicies())["Resources"])
+
+
+def test_a_hotfix_knows_no_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make deploy HOTFIX=1` sets Deployment=AllAtOnce. Then SAM makes no deployment group, and the
+    alias moves with the stack."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    gradual, hotfix = translated(), translated(Deployment="AllAtOnce")
+    group = gradual["ApiFunctionDeploymentGroup"]["Properties"]
+    assert group["AlarmConfiguration"]["Enabled"] is True
+    assert len(group["AlarmConfiguration"]["Alarms"]) == 2
+    assert "UpdatePolicy" in gradual["ApiFunctionAliaslive"]
+    assert "UpdatePolicy" not in hotfix["ApiFunctionAliaslive"]
+    assert not [each for each in hotfix.values() if each["Type"].startswith("AWS::CodeDeploy")]
+    makefile = (ROOT / "Makefile").read_text()
+    assert "Deployment=$(if $(HOTFIX),AllAtOnce,Canary10Percent5Minutes)" in makefile
+    assert "HOTFIX=1" in (ROOT / "docs" / "aws.md").read_text()
 
 
 def test_pieces_live_longer_than_their_uploads_and_originals_for_ever() -> None:
@@ -340,14 +422,13 @@ def test_names_carry_account_region_and_stack_or_are_left_to_cloudformation() ->
             assert not {"TableName", "FunctionName", "QueueName"} & resource["Properties"].keys()
 
 
-def test_everything_calls_an_alias_that_is_moved_gradually_and_rolled_back_by_alarms() -> None:
-    gradual = DOCUMENT["Globals"]["Function"]
-    assert gradual["AutoPublishAlias"] == "live"
-    assert gradual["DeploymentPreference"]["Type"].startswith("Canary")
-    assert gradual["DeploymentPreference"]["PassthroughCondition"] is True
-    alarms = {alarm["Ref"] for alarm in gradual["DeploymentPreference"]["Alarms"]}
-    assert alarms <= of_type("AWS::CloudWatch::Alarm").keys()
-    assert {"ApiErrors", "ImageErrors", "StreamErrors", "HealingErrors"} <= alarms
+def test_everything_calls_an_alias_and_that_of_the_api_is_moved_gradually() -> None:
+    """It is rolled back by alarms of its own. Events of the other functions are tried again."""
+    assert DOCUMENT["Globals"]["Function"]["AutoPublishAlias"] == "live"
+    gradual = RESOURCES["ApiFunction"]["Properties"]["DeploymentPreference"]
+    assert gradual["Type"].startswith("Canary")
+    for name in FUNCTIONS[1:]:
+        assert "DeploymentPreference" not in RESOURCES[name]["Properties"]
     callers = [
         RESOURCES["ApiIntegration"]["Properties"]["IntegrationUri"],
         *(RESOURCES[name]["Properties"]["FunctionName"] for name in MAPPINGS),
@@ -433,18 +514,28 @@ def test_a_page_may_read_the_errors_that_the_gateway_answers_itself() -> None:
     assert "WWW-Authenticate" in cors["AccessControlExposeHeaders"]["Items"]
 
 
-def test_every_index_has_alarms_for_throttled_reads_and_writes() -> None:
+# Their partitions are those of one user, whom their throttling affects alone.
+OF_ONE_USER = {"creator_top", "creator_new", "unfinished", "author"}
+
+
+def test_every_index_of_all_users_has_alarms_for_throttled_reads_and_writes() -> None:
     watched = {
         (dimension["Value"], alarm["Properties"]["MetricName"])
         for alarm in of_type("AWS::CloudWatch::Alarm").values()
-        for dimension in alarm["Properties"]["Dimensions"]
+        for dimension in alarm["Properties"].get("Dimensions", ())
         if dimension["Name"] == "GlobalSecondaryIndexName"
     }
-    indexes = RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]
-    for index in indexes:
-        for metric in ("ReadThrottleEvents", "WriteThrottleEvents"):
-            assert (index["IndexName"], metric) in watched
-    assert len(watched) == 2 * len(indexes)
+    indexes = {
+        index["IndexName"] for index in RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]
+    }
+    assert indexes > OF_ONE_USER
+    metrics = ("ReadThrottleEvents", "WriteThrottleEvents")
+    assert watched == {(index, metric) for index in indexes - OF_ONE_USER for metric in metrics}
+
+
+def test_no_metric_is_paid_for_that_no_alarm_uses() -> None:
+    """Detailed metrics are one for each route."""
+    assert "DetailedMetricsEnabled" not in str(RESOURCES["ApiStage"])
 
 
 def test_tokens_may_be_for_any_of_a_list_of_audiences() -> None:
@@ -453,7 +544,7 @@ def test_tokens_may_be_for_any_of_a_list_of_audiences() -> None:
     assert jwt["Audience"]["Fn::If"][2] == {"Fn::Split": [",", {"Ref": "JwtAudience"}]}
 
 
-def test_the_access_log_has_id_address_and_user() -> None:
+def test_the_access_log_has_id_address_user_and_the_integrations_error() -> None:
     logged = json.loads(RESOURCES["ApiStage"]["Properties"]["AccessLogSettings"]["Format"])
     assert (
         logged.items()
@@ -461,6 +552,7 @@ def test_the_access_log_has_id_address_and_user() -> None:
             "gateway_id": "$context.requestId",
             "address": "$context.identity.sourceIp",
             "user": "$context.authorizer.claims.sub",
+            "integration_error": "$context.integrationErrorMessage",
         }.items()
     )
 
@@ -557,3 +649,117 @@ def test_members_of_the_pools_group_are_the_admins() -> None:
         f"cognito:groups={group}",
         {"Ref": "JwtAdminClaim"},
     ]
+
+
+def test_people_can_sign_up_and_their_names_ignore_case() -> None:
+    """A user without an address gets no code and stays unconfirmed. None of this can be changed
+    once there is a user (Cognito developer guide, "Settings you can't change")."""
+    pool = RESOURCES["UserPool"]["Properties"]
+    (email,) = [attribute for attribute in pool["Schema"] if attribute["Name"] == "email"]
+    assert email["Required"] is True
+    assert pool["AutoVerifiedAttributes"] == pool["AliasAttributes"] == ["email"]
+    assert pool["UsernameConfiguration"] == {"CaseSensitive": False}
+    update = pool["UserAttributeUpdateSettings"]
+    assert update["AttributesRequireVerificationBeforeUpdate"] == ["email"]
+
+
+def test_sign_up_can_be_closed_and_mail_sent_by_ses() -> None:
+    pool = RESOURCES["UserPool"]["Properties"]
+    closed = pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"]
+    assert closed == {"Fn::If": ["IsSignUpClosed", True, False]}
+    assert DOCUMENT["Parameters"]["SignUp"]["Default"] == "open"
+    _, by_ses, by_cognito = pool["EmailConfiguration"]["Fn::If"]
+    assert by_ses == {"EmailSendingAccount": "DEVELOPER", "SourceArn": {"Ref": "SesAddressArn"}}
+    assert by_cognito == {"EmailSendingAccount": "COGNITO_DEFAULT"}
+    pattern = DOCUMENT["Parameters"]["SesAddressArn"]["AllowedPattern"]
+    assert re.fullmatch(pattern, "arn:aws:ses:eu-central-1:123456789012:identity/me@example.org")
+    assert not re.fullmatch(pattern, "me@example.org")
+
+
+# CloudFront developer guide, "HTTP 4xx and 5xx status codes that CloudFront caches": always, and
+# where the origin allows it by `max-age`. It does as `no-store` says of `HEEDS_NO_STORE` only
+# ("Control how long CloudFront caches errors").
+CACHED = {404, 405, 410, 414, 500, 501, 502, 503, 504}
+CACHED_BY_MAX_AGE = {400, 403, 412, 415}
+HEEDS_NO_STORE = {404, 410, 414, 501}
+# API reference, CustomErrorResponse; CloudFront refuses any other code.
+SETTABLE = {400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504}
+
+
+def test_the_cdn_gives_nobody_the_error_of_somebody_else() -> None:
+    """Each code that CloudFront caches has no time, or is one whose `no-store` it heeds: all our
+    problems say it (`assert_problem`), and none says `max-age`."""
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    times = {
+        each["ErrorCode"]: each["ErrorCachingMinTTL"] for each in config["CustomErrorResponses"]
+    }
+    assert times == dict.fromkeys(SETTABLE, 0)
+    assert CACHED - SETTABLE <= HEEDS_NO_STORE
+    assert all(len(each) == 2 for each in config["CustomErrorResponses"])  # the body stays
+
+
+def test_without_authorization_in_the_key_nothing_personal_is_cached() -> None:
+    """The managed policy CachingDisabled has TTLs of 0. With those, CloudFront takes no header as a
+    part of the key. The only other behavior of the API serves a list that is the same for all."""
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    disabled = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+    assert config["DefaultCacheBehavior"]["CachePolicyId"] == disabled
+    api = [each for each in config["CacheBehaviors"] if each["TargetOriginId"] == "api"]
+    assert {each["PathPattern"] for each in api} == {"/posts"}
+    for each in api:
+        policy = RESOURCES[each["CachePolicyId"]["Ref"]]["Properties"]["CachePolicyConfig"]
+        assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)
+
+
+def test_an_exchanged_secret_reaches_cloudfront() -> None:
+    """CloudFormation resolves a reference again only if the reference itself changes."""
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    (header,) = config["Origins"][0]["OriginCustomHeaders"]
+    _, of_version, current = header["HeaderValue"]["Fn::If"]
+    version = "{{resolve:secretsmanager:${OriginSecret}:SecretString:::${OriginSecretVersion}}}"
+    assert of_version == {"Fn::Sub": version}
+    assert current == {"Fn::Sub": "{{resolve:secretsmanager:${OriginSecret}}}"}
+
+
+def test_the_table_has_the_key_that_costs_nothing() -> None:
+    """Without SSESpecification it is a key of AWS (API reference, SSESpecification)."""
+    assert "SSESpecification" not in RESOURCES["Table"]["Properties"]
+
+
+def test_the_cdn_compresses_only_what_it_caches_and_the_service_does_not() -> None:
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    for behavior in (config["DefaultCacheBehavior"], *config["CacheBehaviors"]):
+        assert behavior["Compress"] is (behavior["TargetOriginId"] == "gallery")
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_signed_urls_lead_to_the_host_of_the_gallerys_policy(
+    monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    """The bucket's RegionalDomainName. In us-east-1, botocore would sign for the global host."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    container._session.cache_clear()
+    storage = container.client.__wrapped__("s3")
+    container._session.cache_clear()
+    place = {"Bucket": "uploads", "Key": "incoming/1"}
+    url = urlsplit(storage.generate_presigned_url("put_object", Params=place))
+    assert url.hostname == f"uploads.s3.{region}.amazonaws.com"
+
+
+def test_the_slowness_of_requests_that_wait_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")  # the module makes a client
+    from image_poster.editions.aws import api
+
+    names = []
+    for waits in (False, True):
+        api._waits.set(waits)
+        (first, _) = api._metrics()["CloudWatchMetrics"]
+        names.append({metric["Name"] for metric in first["Metrics"]})
+    assert names[0] - names[1] == {"Latency"}
+    alarm = RESOURCES["ApiSlow"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("image-poster", "Latency")

@@ -2,54 +2,60 @@
 gateway, and its end."""
 
 import json
-import re
+from ast import literal_eval
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from cfnlint.decode import decode_str
 
 from aws_local.emulator import REGION, Emulator
 from aws_local.stack import TEMPLATE, Stack, adapted, deploy
 from contract.ports.suite import a_post
-from destroy import CannotDestroyError, destroy
-from destroy import _buckets as destroy_buckets
+from destroy import CannotDestroyError, _of, _resources, destroy
 from image_poster.adapters.clock import SystemClock
 from image_poster.adapters.dynamodb.posts import DynamoPostStore
 from image_poster.domain.posts import published_post
 from image_poster.editions import StartError
 from image_poster.editions.aws import container, operate
+from stacks import WrongStageError, check_stage
 from support.renderer import RENDERED
 from support.tables import EmulatedTable
 
 pytestmark = pytest.mark.anyio
 NAME = "whole"
+ACCOUNT = "000000000000"  # the emulator's
 
 
-def test_the_emulator_is_given_all_but_the_gradual_deployment() -> None:
+def test_the_emulator_is_given_all_but_the_gradual_deployment_and_ratios() -> None:
     """And the Lambdas' code is its own, and TLS is what it does not speak."""
-    ours = TEMPLATE.read_text().splitlines()
-    theirs = adapted(TEMPLATE.read_text()).splitlines()
-    excluded_lines, other = [], []
-    lines = iter(theirs)
-    there = next(lines, None)
-    for line in ours:
-        if line == there:
-            there = next(lines, None)
-        elif "CodeUri" in line or "aws:SecureTransport" in line:
-            other.append((line, there))
-            there = next(lines, None)
-        else:
-            excluded_lines.append(line)
-    assert there is None
-    assert excluded_lines[0] == "    DeploymentPreference:"
-    assert all(re.match(r"      \S", line) for line in excluded_lines[1:])
-    assert {re.sub(r"\S+\.zip", "ZIP", str(line)) for line, _ in other if "CodeUri" in line} == {
-        "      CodeUri: ZIP"
-    }
-    assert [str(new) for old, new in other if "Secure" in old] == [
-        old.replace("false", "true") for old, _ in other if "Secure" in old
-    ]
+    ours, theirs = (load_text(text) for text in (TEMPLATE.read_text(), adapted_template()))
+    for name, resource in ours["Resources"].items():
+        properties, adapted_properties = (
+            dict(each.get("Properties", {})) for each in (resource, theirs["Resources"][name])
+        )
+        if resource["Type"] == "AWS::Serverless::Function":
+            properties.pop("DeploymentPreference", None)
+            assert properties.pop("CodeUri") != adapted_properties.pop("CodeUri")
+        elif "Metrics" in properties:
+            del properties["Metrics"]
+            for key in ("Namespace", "MetricName", "Statistic", "Period"):
+                del adapted_properties[key]
+        elif resource["Type"] == "AWS::S3::BucketPolicy":
+            properties = literal_eval(str(properties).replace("'false'", "'true'"))
+        assert properties == adapted_properties, name
+    assert ours.keys() == theirs.keys()
+
+
+def adapted_template() -> str:
+    return adapted(TEMPLATE.read_text())
+
+
+def load_text(text: str) -> Any:
+    document, problems = decode_str(text)
+    assert not problems
+    return document
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +116,23 @@ def test_the_gateway_is_closed_to_whoever_does_not_come_through_cloudfront(
     answer = gateway.ask("GET", "/limits", secret=secret)
     assert (answer.status_code, answer.json()["code"]) == (403, "direct_access")
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers["cache-control"] == "no-store"
     assert gateway.ask("GET", "/limits").status_code == 200
+
+
+def test_the_origin_secret_is_exchanged_without_an_outage(
+    emulator: Emulator, stack: Stack, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both values hold, in an environment that began before, too."""
+    manager: Any = emulator.client("secretsmanager")
+    arn = stack.outputs["OriginSecret"]
+    former = manager.get_secret_value(SecretId=arn)["SecretString"]
+    monkeypatch.setattr(container, "client", emulator.client)
+    assert container.secret_values(arn) == (former,)
+    manager.put_secret_value(SecretId=arn, SecretString="exchanged")
+    assert container.secret_values(arn) == ("exchanged", former)
+    assert gateway.ask("GET", "/limits", secret=former).status_code == 200
+    manager.put_secret_value(SecretId=arn, SecretString=former)  # for the other tests
 
 
 IMAGE = {"image": {"size": 9, "content_type": "image/jpeg"}}
@@ -131,6 +153,15 @@ def test_a_token_of_a_test_user_works_on_the_first_day(
     assert gateway.ask("DELETE", path, token=bob).status_code == 404  # not ready: not there
     root = operate.token(operated, "root", admin=True)
     assert gateway.ask("DELETE", path, token=root).status_code == 204
+
+
+def test_the_pool_of_a_stack_requires_a_verified_address(emulator: Emulator, stack: Stack) -> None:
+    users: Any = emulator.client("cognito-idp")
+    pool = users.describe_user_pool(UserPoolId=stack.outputs["UserPool"])["UserPool"]
+    (email,) = [each for each in pool["SchemaAttributes"] if each["Name"] == "email"]
+    assert email["Required"] is True
+    assert pool["UsernameConfiguration"] == {"CaseSensitive": False}
+    assert pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"] is False
 
 
 async def test_a_stack_takes_a_table_that_was_restored(emulator: Emulator) -> None:
@@ -217,20 +248,75 @@ def test_a_stack_of_more_than_a_hundred_resources_is_emptied_of_all_buckets(
     resources = {**topics, "Last": {"Type": "AWS::S3::Bucket"}}
     formation.create_stack(
         StackName="large",
-        TemplateBody=json.dumps({"Resources": resources, "Outputs": {"Stage": {"Value": "dev"}}}),
+        TemplateBody=json.dumps({"Resources": resources}),
     )
-    assert len(destroy_buckets(formation, "large")) == 1
+    assert len(_of(_resources(formation, "large"), "AWS::S3::Bucket")) == 1
     formation.delete_stack(StackName="large")
 
 
+STAGE = {"Stage": {"Type": "String", "Default": "dev"}}
+IN_PROD = [{"ParameterKey": "Stage", "ParameterValue": "prod"}]
+
+
 def test_what_prod_has_stored_is_not_deleted(emulator: Emulator) -> None:
+    """By the stack's parameter: a stack that never came up has no outputs."""
     formation: Any = emulator.client("cloudformation")
-    body = {
-        "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
-        "Outputs": {"Stage": {"Value": "prod"}},
-    }
-    formation.create_stack(StackName="kept", TemplateBody=json.dumps(body))
+    body = {"Parameters": STAGE, "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
+    formation.create_stack(StackName="kept", TemplateBody=json.dumps(body), Parameters=IN_PROD)
     session: Any = EmulatedSession(emulator)
     with pytest.raises(CannotDestroyError, match="prod"):
         destroy(session, "kept")
     assert formation.describe_stacks(StackName="kept")["Stacks"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason"), [("prod", None), ("dev", "STAGE=prod"), ("", "STAGE=prod")]
+)
+def test_a_stack_of_another_stage_is_not_deployed(
+    emulator: Emulator, stage: str, reason: str | None
+) -> None:
+    """`make deploy STACK=image-poster-prod` without STAGE would make it a dev stack."""
+    formation: Any = emulator.client("cloudformation")
+    body = {"Parameters": STAGE, "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
+    name = f"staged-{stage or 'none'}"
+    formation.create_stack(StackName=name, TemplateBody=json.dumps(body), Parameters=IN_PROD)
+    if reason is None:
+        check_stage(formation, name, stage)
+    else:
+        with pytest.raises(WrongStageError, match=reason):
+            check_stage(formation, name, stage)
+
+
+def test_a_new_name_may_be_deployed_and_a_foreign_stack_may_not(emulator: Emulator) -> None:
+    formation: Any = emulator.client("cloudformation")
+    check_stage(formation, "not-there", "dev")
+    formation.create_stack(
+        StackName="foreign", TemplateBody='{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}'
+    )
+    with pytest.raises(WrongStageError, match="no stack of image-poster"):
+        check_stage(formation, "foreign", "dev")
+
+
+def test_a_failed_first_deployment_of_prod_is_cleared_and_repeated(emulator: Emulator) -> None:
+    """The protected table and users stop the rollback, and what is retained would stay when the
+    stack is deleted. A bucket of a former stack, for which the creation failed, is not touched."""
+    formation, storage = emulator.client("cloudformation"), emulator.client("s3")
+    former = f"first-images-{ACCOUNT}-{REGION}"
+    place = {"LocationConstraint": REGION}
+    storage.create_bucket(Bucket=former, CreateBucketConfiguration=place)
+    storage.put_object(Bucket=former, Key="images/1", Body=b"image")
+    with pytest.raises(RuntimeError, match="ROLLBACK"):
+        deploy(emulator, "first", Stage="prod")
+    with pytest.raises(WrongStageError, match="make destroy STACK=first"):
+        check_stage(formation, "first", "prod")
+    session: Any = EmulatedSession(emulator)
+    destroy(session, "first", pause_seconds=0.05)
+    assert storage.list_objects_v2(Bucket=former)["KeyCount"] == 1
+    names = {bucket["Name"] for bucket in storage.list_buckets()["Buckets"]}
+    assert {name for name in names if name.startswith("first-")} == {former}
+    tables = emulator.client("dynamodb").list_tables()["TableNames"]
+    assert not [table for table in tables if table.startswith("first-")]
+    storage.delete_object(Bucket=former, Key="images/1")
+    storage.delete_bucket(Bucket=former)
+    again = deploy(emulator, "first", Stage="prod")
+    assert again.outputs["Stage"] == "prod"

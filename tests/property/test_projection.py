@@ -7,8 +7,9 @@ records an event-source mapping delivers as AWS documents it.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -47,10 +48,10 @@ from support.dynamodb import CrashError, EventSourceMapping, FakeTable, Record
 from support.examples import examples
 from support.filters import passes
 from support.renderer import RENDERED
+from support.throttling import ThrottledTable, patiently, run_simulated
 
 EXAMPLES = settings(max_examples=max(200, examples()), deadline=None)
 ALICE = Identity("alice")
-Found = TypeVar("Found")
 
 
 class Noted:
@@ -77,9 +78,9 @@ class Noted:
 class World:
     """The stores of AWS over a table in memory, and what follows its stream."""
 
-    def __init__(self, seed: int = 0, crashes: float = 0.0) -> None:
+    def __init__(self, seed: int = 0, crashes: float = 0.0, table: FakeTable | None = None) -> None:
         self.random = random.Random(seed)
-        self.table, self.clock, self.noted = FakeTable(), ManualClock(), Noted()
+        self.table, self.clock, self.noted = table or FakeTable(), ManualClock(), Noted()
         self.posts = DynamoPostStore(self.table, self.clock)
         self.comments = DynamoCommentStore(self.table, self.clock)
         self.counter = DynamoCommentCounter(self.table, self.clock)
@@ -142,8 +143,14 @@ class World:
         assert all(item["counted"] for item in marked if "doc" in item)
 
 
-def run(story: Callable[[], Awaitable[Found]]) -> Found:
-    return asyncio.run(story())  # type: ignore[arg-type]
+run = run_simulated
+
+# Units a second of each partition; None: no limit. A transaction of 97 claims costs 200.
+BUDGETS = st.sampled_from([None, 1000.0, 40.0])
+
+
+def table_with(budget: float | None) -> FakeTable:
+    return FakeTable() if budget is None else ThrottledTable(budget)
 
 
 STEPS = st.lists(
@@ -160,13 +167,14 @@ async def do(world: World, post_id: str, steps: Iterable[tuple[str, int]]) -> No
         if step == "deliver":
             await world.settle()
         elif step == "add" or not comments:
-            comments.append(a_comment(post_id, content=f"number {len(comments)}"))
-            await world.comments.add(comments[-1])
+            comment = a_comment(post_id, content=f"number {len(comments)}")
+            comments.append(comment)
+            await patiently(partial(world.comments.add, comment))
         elif step == "edit":
-            await edit(world, comments[pick % len(comments)], f"edited {pick}")
+            await patiently(partial(edit, world, comments[pick % len(comments)], f"edited {pick}"))
         else:
             comment = comments[pick % len(comments)]
-            await world.comments.remove(post_id, comment.id, Identity("bob"))
+            await patiently(partial(world.comments.remove, post_id, comment.id, Identity("bob")))
 
 
 async def edit(world: World, comment: Comment, content: str) -> None:
@@ -181,15 +189,20 @@ async def edit(world: World, comment: Comment, content: str) -> None:
 
 
 @EXAMPLES
-@given(steps=STEPS, seed=st.integers(0, 10**6), crashes=st.sampled_from([0.0, 0.05, 0.2]))
+@given(
+    steps=STEPS,
+    seed=st.integers(0, 10**6),
+    crashes=st.sampled_from([0.0, 0.05, 0.2]),
+    budget=BUDGETS,
+)
 def test_whatever_is_delivered_twice_late_or_broken_off_counts_are_exact(
-    steps: list[tuple[str, int]], seed: int, crashes: float
+    steps: list[tuple[str, int]], seed: int, crashes: float, budget: float | None
 ) -> None:
     """Duplicates, reordering across items, crashes between any two steps, partial failures, deletes
-    that overtake their inserts, edits of a latest comment."""
+    that overtake their inserts, edits of a latest comment, throttling."""
 
     async def story() -> None:
-        world = World(seed, crashes)
+        world = World(seed, crashes, table_with(budget))
         post_id = await world.ready()
         await do(world, post_id, steps)
         mapping = await world.settle()
@@ -240,16 +253,19 @@ def test_a_deleted_post_leaves_nothing_behind_though_comments_are_in_flight(
     adds=st.integers(0, 25),
     workers=st.integers(2, 4),
     seed=st.integers(0, 10**6),
+    budget=BUDGETS,
 )
-def test_many_invocations_at_once_count_once(adds: int, workers: int, seed: int) -> None:
+def test_many_invocations_at_once_count_once(
+    adds: int, workers: int, seed: int, budget: float | None
+) -> None:
     """Comments of one post may lie in several shards of the stream: several invocations work on one
     post at the same time, on overlapping batches."""
 
     async def story() -> None:
-        world = World(seed)
+        world = World(seed, table=table_with(budget))
         post_id = await world.ready()
         for _ in range(adds):
-            await world.comments.add(a_comment(post_id))
+            await patiently(partial(world.comments.add, a_comment(post_id)))
         records = list(world.table.stream)
 
         async def invoke(number: int) -> None:
@@ -260,7 +276,8 @@ def test_many_invocations_at_once_count_once(adds: int, workers: int, seed: int)
                 await asyncio.sleep(0)
 
         await asyncio.gather(*(invoke(number) for number in range(workers)))
-        await world.settle()
+        mapping = await world.settle()
+        assert mapping.parked == []
         await world.assert_exact(post_id)
 
     run(story)
@@ -507,12 +524,12 @@ def test_a_fault_of_one_post_does_not_hold_up_the_others() -> None:
         await world.comments.add(a_comment(bad))
         count = world.counter.count
 
-        async def failing(post_id: str, comment_ids: Iterable[str]) -> None:
+        async def failing(post_id: str, comment_ids: Iterable[str], _: object) -> None:
             if post_id == bad:
                 raise PostNotFoundError
             await count(post_id, comment_ids)
 
-        world.counter.count = failing  # type: ignore[method-assign]
+        world.counter.count = failing  # type: ignore[method-assign, assignment]
         answer = await world.handle({"Records": world.table.stream[start:]})
         number = world.table.stream[start + 1]["dynamodb"]["SequenceNumber"]
         assert answer == {"batchItemFailures": [{"itemIdentifier": number}]}

@@ -160,6 +160,7 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, 
     """The answer is this problem, in the form of RFC 9457."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
     problem: dict[str, Any] = answer.json()
     assert problem["code"] == code
     assert problem["status"] == status

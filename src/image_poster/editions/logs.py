@@ -98,10 +98,11 @@ def _escape_del(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN40
 NAMESPACE = "image-poster"
 
 
-def emf(**units: str) -> dict[str, Any]:
+def emf(*more_dimensions: str, **units: str) -> dict[str, Any]:
     """The field `_aws` that makes a log line a metric (embedded metric format). `units` maps the
     names of the line's numbers to their units. The dimensions are `service` and `stack`, because an
-    account may have several stacks."""
+    account may have several stacks, and other fields of the line."""
     metrics = [{"Name": name, "Unit": unit} for name, unit in units.items()]
-    directive = {"Namespace": NAMESPACE, "Dimensions": [["stack", "service"]], "Metrics": metrics}
+    dimensions = ["stack", "service", *more_dimensions]
+    directive = {"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics}
     return {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}

@@ -24,7 +24,7 @@ from image_poster.domain.errors import (
 )
 from image_poster.http.addresses import AddressLimiter
 from image_poster.http.encoding import Cors, PublicUrl, RawHeaders, ResponseEncoder
-from image_poster.http.problems import MEDIA_TYPE, problem_body, retry_headers
+from image_poster.http.problems import MEDIA_TYPE, problem_body, problem_headers
 from image_poster.http.requests import RequestBody
 from image_poster.http.responses import (
     CHUNK_BYTES,
@@ -288,7 +288,7 @@ class _Exchange:
         """Send an error's response without calling the app."""
         body = problem_body(error, self._state["request_id"])
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-        headers += [(name.encode(), value.encode()) for name, value in retry_headers(error).items()]
+        headers += [(name.encode(), text.encode()) for name, text in problem_headers(error).items()]
         if isinstance(error, RateLimitedError):
             self._state["limit"] = error.limit
         await self.respond(error.status, headers, body)

@@ -71,7 +71,7 @@ def render(request: AnyRequest, error: errors.ImagePosterError) -> Response[byte
     """The response for one of the package's own errors."""
     if isinstance(error, errors.RateLimitedError):
         request.scope["state"]["limit"] = error.limit
-    headers = {"cache-control": "no-store", **_headers(request, error), **retry_headers(error)}
+    headers = {**problem_headers(error), **_headers(request, error)}
     if request.scope["path"].startswith("/uploads"):
         headers |= {"tus-resumable": VERSION, "tus-version": VERSION}
     return Response(
@@ -92,12 +92,13 @@ def _headers(request: AnyRequest, error: errors.ImagePosterError) -> dict[str, s
     return {}
 
 
-def retry_headers(error: errors.ImagePosterError) -> dict[str, str]:
-    """Retry-After (RFC 9110 section 10.2.3), and the limit that was reached
-    (draft-ietf-httpapi-ratelimit-headers-10)."""
+def problem_headers(error: errors.ImagePosterError) -> dict[str, str]:
+    """The headers of every problem: no cache may give it to somebody else. Retry-After (RFC 9110
+    section 10.2.3), and the limit that was reached (draft-ietf-httpapi-ratelimit-headers-10)."""
+    headers = {"cache-control": "no-store"}
     if error.retry_after is None:
-        return {}
-    headers = {"retry-after": str(error.retry_after)}
+        return headers
+    headers["retry-after"] = str(error.retry_after)
     if isinstance(error, errors.RateLimitedError):
         window = f";w={error.window}" if error.window else ""
         headers["ratelimit-policy"] = f'"{error.limit}";q={error.quota}{window}'

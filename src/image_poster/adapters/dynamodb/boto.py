@@ -1,9 +1,11 @@
-"""The table by botocore: its operations with their retries, the probe of its writes, and reads of
-several pages."""
+"""The table by botocore: its operations with their retries, the probe of its writes, reads of
+several pages, and waits while the table is busy."""
 
+import asyncio
+import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -257,3 +259,46 @@ async def newest_counted(table: BotoTable, post_id: str, limit: int) -> list[byt
         if len(newest) == limit:
             break
     return newest
+
+
+# After a pause, each step grows by so many items.
+_REGROWTH = 8
+# A partition has new units each second.
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 2.0
+
+
+class BackoffBudget:
+    """The time that the steps of one task may wait in all, while DynamoDB is busy.
+
+    botocore repeats throttled requests, but no transaction that was cancelled by throttling
+    (retries/standard.py). And a partition that refuses a large one may take a smaller one.
+    """
+
+    def __init__(self, seconds: float = 20) -> None:
+        self._seconds = seconds
+
+    async def work_through(
+        self, items: list[str], size: int, step: Callable[[list[str]], Awaitable[int]]
+    ) -> None:
+        """Take steps of at most `size` items; a step returns how many are done. While DynamoDB is
+        busy, wait, halve the size, and go on. Raises `BusyError` if no time is left."""
+        most, attempt = size, 0
+        while items:
+            try:
+                done = await step(items[:size])
+            except BusyError:
+                if self._seconds <= 0:
+                    raise
+                attempt += 1
+                await self._pause(attempt)
+                size = max(1, min(size, len(items)) // 2)
+            else:
+                items, attempt = items[done:], 0
+                size = min(most, size + _REGROWTH)
+
+    async def _pause(self, attempt: int) -> None:
+        longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2**attempt)
+        seconds = random.uniform(longest / 2, longest)  # noqa: S311 - no secret
+        self._seconds -= seconds
+        await asyncio.sleep(seconds)

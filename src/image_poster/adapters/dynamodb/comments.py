@@ -5,9 +5,10 @@ The transaction marks each comment as `counted`, and compares and swaps the post
 comment is counted twice, in spite of concurrent counters and crashes."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from image_poster.adapters.dynamodb import boto, database, entries, schema
-from image_poster.adapters.dynamodb.boto import BotoTable
+from image_poster.adapters.dynamodb.boto import BackoffBudget, BotoTable
 from image_poster.adapters.dynamodb.idempotency import (
     check_unused,
     clear_records,
@@ -238,13 +239,13 @@ class DynamoCommentCounter:
         self.latest_kept = latest_kept
         self._shards = shards
 
-    async def count(self, post_id: str, comment_ids: Iterable[str]) -> None:
+    async def count(
+        self, post_id: str, comment_ids: Iterable[str], budget: BackoffBudget | None = None
+    ) -> None:
         """Apply the current state of these comments to their post: new, edited, deleted, or already
         counted. Comments of a deleted post are removed. The post may be in any state."""
-        waiting = sorted(set(comment_ids))
-        while waiting:
-            done = await self._count_some(post_id, waiting[:_MAX_WRITES])
-            waiting = waiting[done:]
+        waiting, budget = sorted(set(comment_ids)), budget or BackoffBudget()
+        await budget.work_through(waiting, _MAX_WRITES, partial(self._count_some, post_id))
 
     @database.retried
     async def _count_some(self, post_id: str, comment_ids: list[str]) -> int:

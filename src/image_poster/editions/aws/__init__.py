@@ -3,6 +3,7 @@
 - settings: the environment that the template gives each Lambda
 - container: the class for each port; the review hook, which the image Lambda asks
 - api: the Lambda that answers requests from API Gateway
+- origin: the secret by which requests from CloudFront are recognized
 - images: the Lambda that processes images when S3 notifies it of an object
 - background: the Lambdas that apply the table's stream and reconcile lost events
 - events: the changes in a stream batch; users' quotas, enforced from usage that the stream adds up

@@ -5,8 +5,9 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-in
 
 from image_poster.editions.aws import cold_start  # isort: split
 
+import os
 from contextvars import ContextVar
-from hmac import compare_digest
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -19,12 +20,13 @@ from image_poster.domain.errors import DirectAccessError
 from image_poster.domain.signing import CursorSigner, Signer
 from image_poster.editions import parse_admin_claim, parse_list, parse_origins
 from image_poster.editions.aws import container
+from image_poster.editions.aws.origin import OriginSecrets
 from image_poster.editions.aws.settings import AwsSettings, read_settings
 from image_poster.editions.logs import configure, emf
 from image_poster.http.app import RENDERERS, HttpSettings, create_app
 from image_poster.http.auth import Claims, TokenAuthenticator, TokenTerms
 from image_poster.http.middleware import MeasuredRequest
-from image_poster.http.problems import MEDIA_TYPE, problem_body
+from image_poster.http.problems import MEDIA_TYPE, problem_body, problem_headers
 from image_poster.http.requests import AnyRequest
 from image_poster.http.uploads import HmacPutUrlSigner
 from image_poster.services import build_services
@@ -35,6 +37,8 @@ _SERVER_FAULT = 500
 _log = structlog.get_logger()
 # Values of the current request for its log line, which the app does not see.
 _caller: ContextVar[dict[str, str | None]] = ContextVar("caller")
+# Whether the current request asks for its response to wait.
+_waits: ContextVar[bool] = ContextVar("waits", default=False)
 
 
 def compose(settings: AwsSettings) -> ASGIApp:
@@ -99,13 +103,25 @@ def log_request(measured: MeasuredRequest) -> None:
         Latency=round(measured.seconds * 1000, 2),
         Requests=1,
         Faults=int(measured.status >= _SERVER_FAULT),
-        _aws=emf(Latency="Milliseconds", Requests="Count", Faults="Count"),
+        _aws=_metrics(),
     )
 
 
+def _metrics() -> dict[str, Any]:
+    """A request's metrics. A request that waited for an image has no latency. Requests and faults
+    are also counted by the function's version, for the alarms of a deployment."""
+    latency = {} if _waits.get() else {"Latency": "Milliseconds"}
+    metrics = emf(**latency, Requests="Count", Faults="Count")
+    by_version = emf("version", Requests="Count", Faults="Count")
+    metrics["CloudWatchMetrics"] += by_version["CloudWatchMetrics"]
+    return metrics
+
+
 _settings = read_settings()
-configure("json", stack=_settings.stack)
-_origin_secret = container.secret(_settings.origin_secret)
+configure(
+    "json", stack=_settings.stack, version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+)
+_origin_secrets = OriginSecrets(partial(container.secret_values, _settings.origin_secret))
 _mangum = Mangum(
     cast("Any", compose(_settings)),  # Litestar types its scopes more narrowly
     lifespan="off",
@@ -117,11 +133,12 @@ cold_start.over()
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
     """Answer one request that came through CloudFront."""
     headers, about = event["headers"], event["requestContext"]
-    if not compare_digest(headers.get("x-origin-secret", ""), _origin_secret):
+    if not _origin_secrets.accepts(headers.get("x-origin-secret", "")):
         return _closed(about["requestId"])
     _caller.set(
         {"gateway_id": about["requestId"], "address": _viewer(headers), "user": _user(about)}
     )
+    _waits.set("wait=" in event.get("rawQueryString", ""))
     headers.setdefault("x-request-id", about["requestId"])
     return _mangum(event, context)
 
@@ -132,7 +149,11 @@ def _closed(request_id: str) -> dict[str, Any]:
     error = DirectAccessError()
     return {
         "statusCode": error.status,
-        "headers": {"content-type": MEDIA_TYPE, "x-request-id": request_id},
+        "headers": {
+            **problem_headers(error),
+            "content-type": MEDIA_TYPE,
+            "x-request-id": request_id,
+        },
         "body": problem_body(error, request_id).decode(),
     }
 

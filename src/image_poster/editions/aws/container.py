@@ -74,7 +74,8 @@ def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run
     sent only if S3 requires them: the user of a presigned URL cannot compute one. `virtual`
     addresses lead to the bucket's own region. Otherwise botocore signs URLs for the global
     endpoint, whose redirect a signed PUT does not survive (S3 user guide, "Request redirection").
-    The time-outs are settings, because a caller waits for the response.
+    In us-east-1 it would do so even then, and the gallery's policy names the regional host. The
+    time-outs are settings, because a caller waits for the response.
     """
     settings = read_settings()
     config = Config(
@@ -84,7 +85,7 @@ def client(service: str) -> Any:  # noqa: ANN401 - botocore makes clients at run
         signature_version="s3v4" if service == "s3" else None,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"addressing_style": "virtual"},
+        s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
     )
     new_client = _session().create_client(service, config=config)
     tracing.follow(new_client)
@@ -106,6 +107,18 @@ def secret(arn: str) -> str:
     if not arn:
         return ""
     return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
+
+
+def secret_values(arn: str) -> tuple[str, ...]:
+    """The current text of a secret, and the previous one if there is one."""
+    if not arn:
+        return ("",)
+    manager = client("secretsmanager")
+    try:
+        previous = manager.get_secret_value(SecretId=arn, VersionStage="AWSPREVIOUS")
+    except manager.exceptions.ResourceNotFoundException:
+        return (secret(arn),)
+    return secret(arn), str(previous["SecretString"])
 
 
 def _request_id() -> str:

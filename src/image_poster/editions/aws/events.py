@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from image_poster.adapters.dynamodb.boto import BackoffBudget
 from image_poster.adapters.dynamodb.checks import DynamoScheduledChecks
 from image_poster.adapters.dynamodb.comments import DynamoCommentCounter
 from image_poster.adapters.dynamodb.stream import (
@@ -51,6 +52,8 @@ from image_poster.ports.uploads import UploadRecordStore
 from image_poster.services.posts import PostPurger
 
 PostAction = Callable[[str], Awaitable[None]]
+# Of the stream Lambda's 300 s. After it, the batch is delivered again.
+COUNT_WAIT_SECONDS = 180
 _CACHE_MS = 10_000
 _MAX_CACHED = 10_000
 _log = structlog.get_logger()
@@ -76,17 +79,22 @@ class ChangeApplier:
     async def apply(self, records: list[StreamRecord]) -> list[str]:
         """Apply a batch; return the sequence numbers from which it must be delivered again."""
         batch = changes_by_post(records)
+        budget = BackoffBudget(COUNT_WAIT_SECONDS)
+
+        async def count(changes: PostChanges) -> None:
+            if changes.comments:
+                await self.counter.count(changes.post_id, changes.comments, budget)
+
+        # A hot post is the likeliest to be throttled: the others do not wait for it.
         failed = [
-            changes.first for changes in batch if not await _logged(self._count, changes, "counted")
+            changes.first
+            for changes in sorted(batch, key=lambda changes: len(changes.comments))
+            if not await _logged(count, changes, "counted")
         ]
         for changes in batch:
             if changes.events:
                 await _logged(self._follow, changes, "followed")
         return failed
-
-    async def _count(self, changes: PostChanges) -> None:
-        if changes.comments:
-            await self.counter.count(changes.post_id, changes.comments)
 
     async def _follow(self, changes: PostChanges) -> None:
         """Start the image work, purge the deleted post, or withdraw the images of a hidden one.

@@ -149,7 +149,11 @@ def token(stack: Stack, user: str, *, admin: bool) -> str:
 def _sign_in(pool: str, client_id: str, name: str, *, admin: bool) -> str:
     client = container.client("cognito-idp")
     with suppress(client.exceptions.UsernameExistsException):
-        client.admin_create_user(UserPoolId=pool, Username=name, MessageAction="SUPPRESS")
+        # The pool requires an address; nothing is sent to this one (RFC 2606).
+        email = {"Name": "email", "Value": f"{secrets.token_hex(16)}@example.invalid"}
+        client.admin_create_user(
+            UserPoolId=pool, Username=name, UserAttributes=[email], MessageAction="SUPPRESS"
+        )
     # The pool's default policy asks for upper and lower case, a digit and a symbol.
     password = f"{secrets.token_urlsafe(24)}aA1!"
     client.admin_set_user_password(
