@@ -96,13 +96,14 @@ def _limits(folder: Path, ids: list[str], scale: Scale) -> Line:
 
 def _processor_time(url: str, pid: int, data_dir: Path, ids: list[str], scale: Scale) -> float:
     """Of the server, in seconds a comment."""
-    server, before = psutil.Process(pid), _count(data_dir)
+    server, before = psutil.Process(pid), count_comments(data_dir)
     began = sum(server.cpu_times()[:2])
     _comments(url, ids, scale)
-    return float(sum(server.cpu_times()[:2]) - began) / (_count(data_dir) - before)
+    return float(sum(server.cpu_times()[:2]) - began) / (count_comments(data_dir) - before)
 
 
-def _count(data_dir: Path) -> int:
+def count_comments(data_dir: Path) -> int:
+    """The number of comments in a database."""
     with closing(connect(data_dir / "image_poster.db")) as connection:
         return int(connection.execute("SELECT count(*) FROM comments").fetchone()[0])
 

@@ -57,12 +57,17 @@ def lines(folder: Path, scale: Scale) -> Iterator[Found]:
     for photo, size, quality in zip(photos, (sizes.small, sizes.large), _QUALITIES, strict=True):
         make_photo(photo, *size, quality=quality)
     with servers.ours(folder / "data", cores=BOTH_CORES) as (url, _):
-        ours = Side(url, USER, "/posts", "image", _our_image)
+        ours = our_side(url)
         yield from _until_fetched(ours, folder / "directus", photos, sizes)
         counts = (sizes.small_posts, sizes.large_posts)
         for photo, count, target in zip(photos, counts, A_MINUTE_TARGETS, strict=True):
             yield _a_minute(ours, photo, count, target, sizes.clients)
     yield _waiters(folder / "waited-for", sizes)
+
+
+def our_side(url: str) -> Side:
+    """The service at this URL."""
+    return Side(url, USER, "/posts", "image", _our_image)
 
 
 def _until_fetched(
@@ -138,11 +143,7 @@ def _size(photo: Path) -> str:
 
 
 def _a_minute(ours: Side, photo: Path, count: int, target: int, clients: int) -> Line:
-    """Posts of so many clients, each of whom fetches the image before the next."""
-    began = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(lambda _: _posted_and_fetched(ours, photo), range(count)))
-    per_minute = count * 60 / (time.perf_counter() - began)
+    per_minute = posts_a_minute(ours, photo, count, clients)
     return Line(
         f"posts of {_size(photo)} a minute on two cores / {target:,}",
         per_minute / target,
@@ -150,6 +151,14 @@ def _a_minute(ours: Side, photo: Path, count: int, target: int, clients: int) ->
         ">=",
         f"{per_minute:.0f} a minute, {clients} clients",
     )
+
+
+def posts_a_minute(side: Side, photo: Path, count: int, clients: int) -> float:
+    """Post `count` images from so many clients. Each fetches its image before its next post."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(lambda _: _posted_and_fetched(side, photo), range(count)))
+    return count * 60 / (time.perf_counter() - began)
 
 
 def _waiters(folder: Path, sizes: PostingScale) -> Line:

@@ -1,19 +1,37 @@
-"""The cost of traces: comments and posts with every request traced, against a service without
-traces. The collector discards what it gets, on the load's core."""
+"""The cost of traces: comments, pages and posts with each request traced, against a service without
+traces. The collector discards its spans, on the core of the load."""
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
 
 import servers
-from bench_comments import BODY
+from bench_comments import BODY, count_comments
+from bench_images import make_photo
+from bench_posting import our_side, posts_a_minute
 from data import entries, write_ours
 from load import Load, run
 from report import Found, Line, Skipped
 from sizes import Scale
 
-_LINES = 2
+_LINES = 4
+
+
+class _Side(NamedTuple):
+    """A server, its process id, its data folder, and its posts."""
+
+    url: str
+    pid: int
+    data_dir: Path
+    ids: list[str]
+
+    def processor_seconds(self) -> float:
+        """The processor time of the server, without that of its decoders."""
+        return float(sum(psutil.Process(self.pid).cpu_times()[:2]))
 
 
 def why_not() -> str:
@@ -26,45 +44,58 @@ def why_not() -> str:
 
 
 def lines(folder: Path, scale: Scale) -> Iterator[Found]:
-    """Comments a second, and pages of the feed a second: traced against not traced."""
+    """Comments and pages a second, the processor time of a comment, and posts a minute: traced
+    against not traced."""
     if why_not():
         yield Skipped(_LINES, why_not())
         return
-    sizes = scale.comments
+    sizes, photo = scale.comments, folder / "photo.jpg"
+    make_photo(photo, *scale.posting.small, quality=80)
     ids = write_ours(folder / "off", entries(sizes.posts, sizes.comments))
     traced_ids = write_ours(folder / "on", entries(sizes.posts, sizes.comments))
     with ExitStack() as stack:
-        url, _ = stack.enter_context(servers.ours(folder / "off"))
+        off = _Side(*stack.enter_context(servers.ours(folder / "off")), folder / "off", ids)
         collector = stack.enter_context(servers.receiver("accept"))
-        traced, _ = stack.enter_context(servers.ours(folder / "on", "--otlp-endpoint", collector))
-        yield _line(
-            "comments a second, traced / not traced",
-            lambda: _comments(traced, traced_ids, scale),
-            lambda: _comments(url, ids, scale),
-            sizes.rounds,
-        )
-        yield _line(
-            "pages of the feed a second, traced / not traced",
-            lambda: _pages(traced, scale),
-            lambda: _pages(url, scale),
-            sizes.rounds,
-        )
+        server = stack.enter_context(servers.ours(folder / "on", "--otlp-endpoint", collector))
+        sides = (_Side(*server, folder / "on", traced_ids), off)
+        comments = [[_comments(side, scale) for side in sides] for _ in range(sizes.rounds)]
+        rates, times = ([[side[at] for side in pair] for pair in comments] for at in (0, 1))
+        yield _line("comments a second", rates, "a second")
+        yield _line("processor time of a comment", times, "µs", "<=")
+        pages = [[_pages(side, scale) for side in sides] for _ in range(sizes.rounds)]
+        yield _line("pages of the feed a second", pages, "a second")
+        posts = [[_posts(side, photo, scale) for side in sides] for _ in range(sizes.rounds)]
+        yield _line(f"posts of {photo.stat().st_size / 1000:.0f} kB a minute", posts, "a minute")
 
 
-def _line(name: str, on: Callable[[], float], off: Callable[[], float], rounds: int) -> Line:
-    pairs = [(on(), off()) for _ in range(rounds)]
-    with_traces, without = (statistics.median(side) for side in zip(*pairs, strict=True))
-    detail = f"{with_traces:.0f} / {without:.0f} a second"
-    return Line(name, with_traces / without, None, ">=", detail)
+def _line(
+    name: str, rounds: Sequence[Sequence[float]], unit: str, sense: Literal[">=", "<="] = ">="
+) -> Line:
+    on, off = (statistics.median(side) for side in zip(*rounds, strict=True))
+    return Line(
+        f"{name}, traced / not traced", on / off, None, sense, f"{on:.0f} / {off:.0f} {unit}"
+    )
 
 
-def _comments(url: str, ids: list[str], scale: Scale) -> float:
-    paths = [f"/posts/{post_id}/comments" for post_id in ids]
-    return _rate(Load(url, paths, scale.comments.seconds, scale.warm_up_seconds, 64, "POST", BODY))
+def _comments(side: _Side, scale: Scale) -> tuple[float, float]:
+    """Comments a second, and the server's processor time of one in microseconds."""
+    seconds, clients = scale.comments.seconds, scale.comments.clients
+    paths = [f"/posts/{post_id}/comments" for post_id in side.ids]
+    load = Load(side.url, paths, seconds, scale.warm_up_seconds, clients, "POST", BODY)
+    before, began = count_comments(side.data_dir), side.processor_seconds()
+    rate = _rate(load)
+    spent = side.processor_seconds() - began
+    return rate, 1e6 * spent / (count_comments(side.data_dir) - before)
 
 
-def _pages(url: str, scale: Scale) -> float:
-    return _rate(Load(url, ["/posts"], scale.comments.seconds, scale.warm_up_seconds, 64))
+def _pages(side: _Side, scale: Scale) -> float:
+    seconds, clients = scale.comments.seconds, scale.comments.clients
+    return _rate(Load(side.url, ["/posts"], seconds, scale.warm_up_seconds, clients))
+
+
+def _posts(side: _Side, photo: Path, scale: Scale) -> float:
+    sizes = scale.posting
+    return posts_a_minute(our_side(side.url), photo, sizes.small_posts // 4, sizes.clients)
 
 
 def _rate(load: Load) -> float:

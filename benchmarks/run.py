@@ -52,7 +52,7 @@ BENCHMARKS = {
     "serving": Benchmark(bench_serving.lines, 4),
     "mixed": Benchmark(bench_mixed.lines, 2),
     "comments": Benchmark(bench_comments.lines, 4),
-    "tracing": Benchmark(bench_tracing.lines, 2),
+    "tracing": Benchmark(bench_tracing.lines, 4),
     "webhooks": Benchmark(bench_webhooks.lines, 4),
     "workers": Benchmark(bench_workers.lines, 3),
     "images": Benchmark(bench_images.lines, 7),

@@ -40,7 +40,11 @@ class Collector:
     def trace_of(self, name: str) -> list[Span]:
         """The spans of the newest trace that has a span of this name, by their begin."""
         ids = [span.trace for span in self.spans if span.name == name]
-        trace = [span for span in self.spans if ids and span.trace == ids[-1]]
+        return self.spans_of(ids[-1]) if ids else []
+
+    def spans_of(self, trace_id: str) -> list[Span]:
+        """The spans of a trace, by their begin."""
+        trace = [span for span in self.spans if span.trace == trace_id]
         return sorted(trace, key=lambda span: span.began_ns)
 
     def wait_for(self, root: str, *names: str) -> list[Span]:

@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 import msgspec
 from litestar import Litestar, Response, route
+from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
@@ -92,7 +93,7 @@ def litestar_app(
     services: Services, readiness: operations.Readiness, settings: HttpSettings
 ) -> Litestar:
     """The Litestar app with the routes, without the middleware."""
-    return Litestar(
+    return _App(
         route_handlers=_with_options([*_handlers(), *settings.routes]),
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=JsonRequest,
@@ -113,6 +114,15 @@ def litestar_app(
         ),
         logging_config=None,
     )
+
+
+class _App(Litestar):
+    """Litestar without its search for OpenTelemetry. At each start that would import modules of it,
+    where the extra `otel` is installed but no trace is sent."""
+
+    @staticmethod
+    def _patch_opentelemetry_middleware(config: AppConfig) -> AppConfig:
+        return config
 
 
 def openapi_document() -> bytes:
