@@ -13,9 +13,7 @@ from typing import NamedTuple
 from image_poster.cli.main import main
 
 # Imported by the commands when they run; in the parent once, for all of its children.
-from image_poster.editions.local import (
-    access,  # noqa: F401
-)
+from image_poster.editions.local import backup, doctor, export, keys, webhooks  # noqa: F401
 
 # What changes a disk, or begins to: https://docs.python.org/3/library/audit_events.html
 CHANGES = {"open", "os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.utime"}
