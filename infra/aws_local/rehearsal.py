@@ -19,7 +19,7 @@ from typing import Any
 
 from aws_local.emulator import CREDENTIALS, REGION, Emulator, running_emulator
 from aws_local.rules import QUEUE_RULE, deploy_rule
-from aws_local.stack import TEMPLATE, for_emulator
+from aws_local.stack import TEMPLATE, for_emulator, outputs_of
 
 _ROOT = TEMPLATE.parents[1]
 # Beside the template, since all name the zips from there.
@@ -65,7 +65,7 @@ def rehearse(emulator: Emulator) -> None:
 def _rehearse_rule(emulator: Emulator, name: str) -> None:
     """Deploy the example rule for a queue, put an event on the stack's bus, and receive it from the
     queue. Then delete the rule, since a bus with rules cannot be deleted."""
-    bus, rule = _outputs(_stacks(emulator)[name])["EventBus"], f"{name}-rule"
+    bus, rule = outputs_of(_stacks(emulator)[name])["EventBus"], f"{name}-rule"
     queue = deploy_rule(emulator, rule, QUEUE_RULE, Bus=bus)["Queue"]
     entry = {"EventBusName": bus, "Source": "image-poster", "DetailType": "comment.created"}
     emulator.client("events").put_events(Entries=[{**entry, "Detail": '{"id": "evt_rehearsal"}'}])
@@ -99,7 +99,7 @@ def _fail_first_deployment(emulator: Emulator) -> None:
 
 def _exchange_secret(emulator: Emulator) -> None:
     """As docs/aws.md says, "Exchange the origin secret"."""
-    outputs = _outputs(_stacks(emulator)[_PROD])
+    outputs = outputs_of(_stacks(emulator)[_PROD])
     secrets = emulator.client("secretsmanager")
     before = _sent_secret(emulator, outputs)
     stored = secrets.put_secret_value(SecretId=outputs["OriginSecret"], SecretString="exchanged")
@@ -202,14 +202,10 @@ def _stacks(emulator: Emulator) -> dict[str, Any]:
     return {stack["StackName"]: stack for stack in there}
 
 
-def _outputs(stack: dict[str, Any]) -> dict[str, str]:
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-
-
 def _say(emulator: Emulator, name: str) -> None:
     """Print the status of the stack and the number of files in its gallery's bucket."""
     stack = _stacks(emulator)[name]
-    outputs = _outputs(stack)
+    outputs = outputs_of(stack)
     files = emulator.client("s3").list_objects_v2(Bucket=outputs["GalleryBucket"])["KeyCount"]
     print(f"{name}: {stack['StackStatus']}, stage {outputs['Stage']}, {files} files of the gallery")
 

@@ -1,10 +1,9 @@
 """The example rules of docs/aws.md, section "Events", and their deployment to the emulator."""
 
 import re
-import time
 from typing import Any, Protocol
 
-from aws_local.stack import TEMPLATE
+from aws_local.stack import TEMPLATE, await_created, outputs_of
 
 _PAGE = TEMPLATE.parents[1] / "docs" / "aws.md"
 _RULE = re.compile(r"^```yaml\n(# A rule for an? (.+?)\.\n.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -37,17 +36,4 @@ def deploy_rule(emulator: Clients, name: str, target: str, **parameters: str) ->
             {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
         ],
     )
-    stack = _finished(formation, name)
-    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
-
-
-def _finished(formation: Any, name: str) -> dict[str, Any]:
-    deadline = time.monotonic() + _DEPLOY_SECONDS
-    while time.monotonic() < deadline:
-        (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
-        if stack["StackStatus"] == "CREATE_COMPLETE":
-            return dict(stack)
-        if not stack["StackStatus"].endswith("IN_PROGRESS"):
-            raise RuntimeError(f"{name}: {stack['StackStatus']} {stack.get('StackStatusReason')}")
-        time.sleep(0.05)
-    raise RuntimeError(f"the stack {name} was not there within {_DEPLOY_SECONDS} s")
+    return outputs_of(await_created(formation, name, _DEPLOY_SECONDS))

@@ -52,7 +52,7 @@ def deploy(emulator: Emulator, name: str, **parameters: str) -> Stack:
             {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
         ],
     )
-    stack = Stack(name, _outputs(_finished(formation, name)))
+    stack = Stack(name, outputs_of(await_created(formation, name)))
     _check_routes(emulator, stack)
     put_gallery(emulator.client("s3"), stack.outputs["GalleryBucket"])
     return stack
@@ -86,8 +86,10 @@ def _keep_artifacts(emulator: Emulator, template: str) -> None:
     storage.put_object(Bucket=_ARTIFACTS, Key="template.yaml", Body=template.encode())
 
 
-def _finished(formation: Any, name: str) -> dict[str, Any]:
-    deadline = time.monotonic() + _DEPLOY_SECONDS
+def await_created(formation: Any, name: str, seconds: float = _DEPLOY_SECONDS) -> dict[str, Any]:
+    """Return the stack's description once it is there. Raises `RuntimeError` if its creation fails,
+    or takes longer than `seconds`."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
         if stack["StackStatus"] == "CREATE_COMPLETE":
@@ -95,13 +97,14 @@ def _finished(formation: Any, name: str) -> dict[str, Any]:
         if not stack["StackStatus"].endswith("IN_PROGRESS"):
             events = formation.describe_stack_events(StackName=name)["StackEvents"]
             reasons = [event.get("ResourceStatusReason", "") for event in events]
-            raise RuntimeError(f"{stack['StackStatus']}: {list(filter(None, reasons))}")
+            raise RuntimeError(f"{name}: {stack['StackStatus']}: {list(filter(None, reasons))}")
         time.sleep(0.05)
-    raise RuntimeError(f"the stack was not there within {_DEPLOY_SECONDS} s")
+    raise RuntimeError(f"the stack {name} was not there within {seconds} s")
 
 
-def _outputs(stack: dict[str, Any]) -> dict[str, str]:
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+def outputs_of(stack: dict[str, Any]) -> dict[str, str]:
+    """Return the outputs in a stack's description, by their keys."""
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
 def _check_routes(emulator: Emulator, stack: Stack) -> None:

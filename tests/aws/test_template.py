@@ -129,8 +129,8 @@ def test_images_come_from_cloudfront_only_and_originals_not_at_all() -> None:
 )
 def test_production_keeps_what_is_stored_and_its_logs(name: str) -> None:
     """Except if the first deployment fails: then their names are free again."""
-    kept = RESOURCES[name]["DeletionPolicy"]
-    assert kept == {"Fn::If": ["IsProd", "RetainExceptOnCreate", "Delete"]}
+    policy = RESOURCES[name]["DeletionPolicy"]
+    assert policy == {"Fn::If": ["IsProd", "RetainExceptOnCreate", "Delete"]}
     # RetainExceptOnCreate is no value of it (template reference).
     assert RESOURCES[name]["UpdateReplacePolicy"] == {"Fn::If": ["IsProd", "Retain", "Delete"]}
 

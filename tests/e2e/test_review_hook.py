@@ -15,6 +15,7 @@ import pytest
 from image_poster.adapters.webhooks import decoded_secret, signature
 from support import samples
 from support.api import AWS, LOCAL, Api, assert_problem
+from support.loopback import answering_posts
 from support.servers import AWS as AWS_COMMAND
 from support.servers import local_server, running
 from support.shell import Shell
@@ -54,26 +55,12 @@ class Hook:
 @contextmanager
 def running_hook() -> Iterator[Hook]:
     hook = Hook()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            hook.decide(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    hook.url = f"http://127.0.0.1:{server.server_port}/review"
-    try:
-        yield hook
-    finally:
-        hook.hangs.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering_posts(hook.decide) as url:
+        hook.url = f"{url}/review"
+        try:
+            yield hook
+        finally:
+            hook.hangs.set()
 
 
 @pytest.fixture

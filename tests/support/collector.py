@@ -4,10 +4,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from support.loopback import answering_posts
 from support.waiting import wait_until
 
 
@@ -82,32 +83,15 @@ def running_collector() -> Iterator[Collector]:
     """A collector on a free port of the loopback interface."""
     collector = Collector()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if collector.hangs is not None:
-                collector.hangs.wait(60)
-            collector.receive(body)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
+    def export(handler: BaseHTTPRequestHandler) -> None:
+        body = handler.rfile.read(int(handler.headers["content-length"]))
+        if collector.hangs is not None:
+            collector.hangs.wait(60)
+        collector.receive(body)
+        handler.send_response(200)
+        handler.send_header("content-length", "0")
+        handler.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """The service ends an export that takes too long."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    collector.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with answering_posts(export) as url:
+        collector.url = url
         yield collector
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,15 +1,15 @@
 """A receiver of webhooks that checks each signature with the specification's own package."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from standardwebhooks import Webhook
 
+from support.loopback import answering_posts
 from support.shell import Shell
 from support.waiting import wait_until
 
@@ -77,27 +77,6 @@ class Receiver:
 def running_receiver() -> Iterator[Receiver]:
     """A receiver on a free port of the loopback interface."""
     receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            receiver.receive(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """The service ends a try that takes too long."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    receiver.url = f"http://127.0.0.1:{server.server_port}/events"
-    try:
+    with answering_posts(receiver.receive) as url:
+        receiver.url = f"{url}/events"
         yield receiver
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

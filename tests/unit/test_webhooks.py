@@ -4,12 +4,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from image_poster.adapters import webhooks
 from image_poster.services.review import HookAnswer, HookFailedError
+from support.loopback import answering_posts
 
 Reply = Callable[[BaseHTTPRequestHandler], None]
 
@@ -31,24 +32,13 @@ def receiver(reply: Reply) -> Iterator[tuple[str, list[BaseHTTPRequestHandler]]]
     """A server on a free port, and the requests that it got."""
     calls: list[BaseHTTPRequestHandler] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.body = self.rfile.read(int(self.headers["content-length"]))
-            calls.append(self)
-            reply(self)
+    def receive(handler: BaseHTTPRequestHandler) -> None:
+        handler.body = handler.rfile.read(int(handler.headers["content-length"]))  # type: ignore[attr-defined]
+        calls.append(handler)
+        reply(handler)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook", calls
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering_posts(receive) as url:
+        yield f"{url}/hook", calls
 
 
 def answering(status: int, body: bytes, **headers: str) -> Reply:

@@ -23,6 +23,8 @@ from urllib.request import (
 
 _CONNECT_SECONDS = 5
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+# `deadline` is the end of the thread's exchange, by `time.monotonic`.
+_thread = threading.local()
 
 
 def is_loopback_url(url: str) -> bool:
@@ -42,26 +44,26 @@ def check_url(url: str) -> None:
 
 def bounded_opener(seconds: float) -> OpenerDirector:
     """An opener like that of `urlopen`, with the environment's proxies, but without redirects. All
-    its requests together may take `seconds`; after that they raise `TimeoutError`."""
-    handlers = (_DeadlineHttpHandler(), _DeadlineHttpsHandler())
-    for handler in handlers:
-        handler.deadlines.value = time.monotonic() + seconds
-    return build_opener(*handlers, _NoRedirects())
+    its requests together, in this thread, may take `seconds`; after that they raise
+    `TimeoutError`."""
+    _thread.deadline = time.monotonic() + seconds
+    return _new_opener()
 
 
 def open_within(request: Request, seconds: float) -> Any:  # noqa: ANN401 - as OpenerDirector.open
     """The response to one request, by an opener as `bounded_opener` makes it. That one is made once
     for all threads, since to make it costs more than a request."""
-    opener, handlers = _shared_opener()
-    for handler in handlers:
-        handler.deadlines.value = time.monotonic() + seconds
-    return opener.open(request)
+    _thread.deadline = time.monotonic() + seconds
+    return _shared_opener().open(request)
 
 
 @functools.cache
-def _shared_opener() -> "tuple[OpenerDirector, tuple[_DeadlineHandler, ...]]":
-    handlers = (_DeadlineHttpHandler(), _DeadlineHttpsHandler())
-    return build_opener(*handlers, _NoRedirects()), handlers
+def _shared_opener() -> OpenerDirector:
+    return _new_opener()
+
+
+def _new_opener() -> OpenerDirector:
+    return build_opener(_DeadlineHttpHandler(), _DeadlineHttpsHandler(), _NoRedirects())
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -74,12 +76,8 @@ class _NoRedirects(HTTPRedirectHandler):
 class _DeadlineHandler(AbstractHTTPHandler):
     """Opens connections that end at the thread's deadline, even if the server sends slowly."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.deadlines = threading.local()
-
     def do_open(self, http_class: Any, req: Any, **more: Any) -> HTTPResponse:  # noqa: ANN401 - as the base class
-        deadline: float = self.deadlines.value
+        deadline: float = _thread.deadline
 
         def connection(host: str, **options: Any) -> HTTPConnection:  # noqa: ANN401
             options["timeout"] = min(_CONNECT_SECONDS, _seconds_left(deadline))
